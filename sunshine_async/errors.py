@@ -40,6 +40,7 @@ from attrs import asdict, frozen
 
 Saved: TypeAlias = Mapping[str, Any]
 """Attributes of an error as JSON values: the second of the `args`."""
+_Converters: TypeAlias = Mapping[str, Callable[[Any], Any]]
 
 _NOTHING: Final[Saved] = {}
 _COMMON: Final = ("maybe_applied", "retry_budget_spent", "from_page", "advice", "__notes__")
@@ -152,13 +153,9 @@ class SunshineError(Exception):
         return error
 
 
-_Converters: TypeAlias = Mapping[str, Callable[[Any], Any]]
-
-
 def _convert(values: Saved, converters: _Converters) -> dict[str, Any]:
     return {
-        name: converters[name](value) if name in converters else value
-        for name, value in values.items()
+        key: converters[key](each) if key in converters else each for key, each in values.items()
     }
 
 
@@ -182,7 +179,13 @@ class ConfigurationError(SunshineError, ValueError):
 class ApiError(SunshineError, advice="Check the request, base_url and the network"):
     """The service refused the call. A subclass stands for each common status."""
 
-    _attributes = (*_COMMON, "errors", "endpoint", "request_id", "retry_after", "attempts")
+    is_foreign: bool = False
+    """True if the body was lost, or isn't JSON: then a gateway may have answered, not the service."""
+
+    _attributes = (
+        *_COMMON,
+        *("errors", "endpoint", "request_id", "retry_after", "attempts", "is_foreign"),
+    )
 
     def __init__(
         self,
@@ -343,7 +346,7 @@ class ConnectionLostError(TransportError, advice="Try again"):
     """The request was sent, and the connection broke before the whole answer came."""
 
 
-class ResponseDecodeError(SunshineError):
+class ResponseDecodeError(SunshineError, advice="Look at error.body, if any, and check base_url"):
     """The answer can't be read, or reading failed unexpectedly; *endpoint* is as in `ApiError`."""
 
     body: bytes | None = None
@@ -380,7 +383,8 @@ class ResponseDecodeError(SunshineError):
     def _sentence(self) -> str:
         where = f" at {self.path}" if self.path else ""
         came = "" if self.status is None else f" ({self.status})"
-        return f"the answer{came} can't be read{where}: {self._first} ({self.endpoint})"
+        step = f". {self.advice}" if self.advice else ""
+        return f"the answer{came} can't be read{where}: {self._first} ({self.endpoint}){step}"
 
 
 class WebhookError(

@@ -21,6 +21,7 @@ from support.raising import raise_it
 import sunshine_async
 from sunshine_async import errors
 from sunshine_async._calls.context import uncertain
+from sunshine_async._calls.transport import MockError
 from sunshine_async._codec import Misfit
 from sunshine_async.errors import (
     ApiError,
@@ -444,9 +445,20 @@ def test_the_message_of_a_decode_error_says_where() -> None:
 
     assert str(somewhere) == (
         f"the answer (201) can't be read at user.id: missing ({ENDPOINT})."
+        " Look at error.body, if any, and check base_url."
         " The service may have acted: look before you send it again"
     )
-    assert str(whole) == f"the answer (200) can't be read: not JSON ({ENDPOINT})"
+    assert str(whole) == (
+        f"the answer (200) can't be read: not JSON ({ENDPOINT})."
+        " Look at error.body, if any, and check base_url"
+    )
+
+
+def test_a_mock_needs_no_advice() -> None:
+    """The text of a test's mock says what to do: a service's answer there is none."""
+    error = MockError("not mocked", endpoint=ENDPOINT, maybe_applied=False)
+
+    assert str(error) == f"the answer can't be read: not mocked ({ENDPOINT})"
 
 
 def test_an_error_is_sure_unless_it_says_otherwise() -> None:

@@ -217,6 +217,7 @@ class OneCall(CallState):
         if self.renewed:
             return False
         self.renewed = True
+        self.started = False  # refused
         context = self.context
         left = cast("float", self.deadline) - context.clock.now()
         return await self._await_token(

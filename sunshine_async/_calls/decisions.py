@@ -9,7 +9,14 @@ from attrs import define, field
 
 from sunshine_async._calls.context import CallContext, ThrottleHistory
 from sunshine_async._calls.endpoint import Endpoint
-from sunshine_async._calls.retry import MAY_HAVE_ACTED, MAY_RESEND, Replay, fault_of, retry_after
+from sunshine_async._calls.retry import (
+    MAY_HAVE_ACTED,
+    MAY_RESEND,
+    NOT_APPLIED,
+    Replay,
+    fault_of,
+    retry_after,
+)
 from sunshine_async._http.messages import Failure, Request, Response, SendProgress
 from sunshine_async._pace import Lane
 from sunshine_async._pace.breaker import Sign
@@ -100,6 +107,7 @@ class CallState(SendProgress):
     """The result of the last probe sent instead of this call, as the reason of an error."""
     observer: "CallObserver | None" = None
     started: bool = field(default=False, init=False)
+    """True from the first byte on, unless the reply says that the service has not acted."""
 
     def _probe(self) -> Request | None:
         """Return the probe if the service seems gone and this call couldn't be resent then."""
@@ -154,7 +162,7 @@ class CallState(SendProgress):
             self.retry_after = None
         self.fault = fault
         self.sign = Sign.ERRED if became in _REQUEST_SPECIFIC else _SIGN_OF[fault]
-        self.started = False
+        self.started = fault not in NOT_APPLIED
         return reply
 
     def _next_wait(self, fault: Fault) -> float | None:

@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote
 from attrs import field, frozen
 
 from sunshine_async import _codec
-from sunshine_async._calls.error_body import error_details
+from sunshine_async._calls.error_body import error_details, is_foreign
 from sunshine_async._calls.retry import MAY_HAVE_ACTED, Replay, fault_of, retry_after
 from sunshine_async._http.messages import Request, Response, StreamedBody
 from sunshine_async.errors import ApiError, ErrorDetail, Fault, ResponseDecodeError, error_class
@@ -239,7 +239,7 @@ class Endpoint(Generic[B, R]):
         if 300 <= status < 400:  # noqa: PLR2004 - 3xx
             errors = (ErrorDetail("redirect", _NOT_FOLLOWED),)
         acted = maybe_applied or self.fault_of(status) in MAY_HAVE_ACTED
-        return error_class(status)(
+        error = error_class(status)(
             status,
             endpoint=str(self),
             errors=errors,
@@ -249,6 +249,9 @@ class Endpoint(Generic[B, R]):
             advice=advice,
             maybe_applied=acted and self.replay is not Replay.SAFE,
         )
+        if is_foreign(response):
+            error.is_foreign = True
+        return error
 
     def _read(self, response: Response) -> R:
         if response.body_error:

@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 import orjson
 
 from sunshine_async import _codec
+from sunshine_async._http.messages import Response
 from sunshine_async.errors import ErrorDetail
 
 MAX_TEXT: Final = 300
@@ -36,24 +37,28 @@ def error_details(body: bytes, hidden: tuple[str, ...] = ()) -> tuple[ErrorDetai
 
     The texts in *hidden* are removed, but for texts so short that words would suffer.
     """
-    found = _parse(body)
+    secrets = [_one_line(text) or "" for text in hidden if len(text) >= _SECRET]
+    return tuple(
+        ErrorDetail(_shorten(detail.code, secrets), _shorten(detail.title, secrets))
+        for detail in _parse(body)
+    )
+
+
+def _shorten(text: str | None, hidden: list[str]) -> str | None:
+    """Return *text* without the texts in *hidden*, and then cut: no part of a secret stays."""
+    if text is None:
+        return None
     for secret in hidden:
-        if len(secret) >= _SECRET:
-            found = tuple(
-                ErrorDetail(
-                    *(text and text.replace(secret, "...") for text in (detail.code, detail.title))
-                )
-                for detail in found
-            )
-    return found
+        text = text.replace(secret, "...")
+    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 3] + "..."
 
 
-def is_foreign(body: bytes) -> bool:
-    """Return True if *body* is neither empty nor JSON: a gateway's page, not the service's error."""
+def is_foreign(response: Response) -> bool:
+    """Return True if the body was lost, or isn't JSON: perhaps a gateway's page, or a part of it."""
     try:
-        _codec.decode(body)
+        _codec.decode(response.body)
     except _codec.Misfit:
-        return bool(body.strip())
+        return bool(response.body_error or response.body.strip())
     return False
 
 
@@ -65,7 +70,7 @@ def _parse(body: bytes) -> tuple[ErrorDetail, ...]:
         data = orjson.loads(body.removeprefix(BOM_UTF8))
     except orjson.JSONDecodeError:
         return _detail(None, _visible(beginning))
-    return _parse_json(data, 1) or _detail(None, _one_line(beginning))
+    return _parse_json(data, 1) or _detail(None, _one_line(beginning.replace(r"\/", "/")))
 
 
 def _parse_json(data: Any, depth: int) -> tuple[ErrorDetail, ...]:
@@ -99,14 +104,13 @@ def _first_line(data: Any, *keys: str) -> str | None:
 
 
 def _one_line(value: Any) -> str | None:
-    """Return *value* as one short printable line, fit for a log."""
+    """Return *value* as one printable line, fit for a log once `_shorten` has cut it."""
     if isinstance(value, list):
         value = "; ".join(item for item in cast("list[object]", value) if isinstance(item, str))
     if value is None or isinstance(value, dict):
         return None
     text = str(value)[:_MAX_READ]
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return (line if len(line) <= MAX_TEXT else line[: MAX_TEXT - 3] + "...") or None
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split()) or None
 
 
 def _visible(text: str) -> str | None:

@@ -12,7 +12,7 @@ from sunshine_async._calls.call import UNAUTHORIZED, OneCall
 from sunshine_async._calls.context import CallContext, CallInfo, uncertain
 from sunshine_async._calls.endpoint import Endpoint, ReadBack
 from sunshine_async._calls.error_body import is_foreign
-from sunshine_async._calls.retry import MAY_HAVE_ACTED, SETTLES, Replay, Settlement
+from sunshine_async._calls.retry import SETTLES, Replay, Settlement
 from sunshine_async._http.failures import CallerBody
 from sunshine_async._http.httpx_wire import is_mock_error
 from sunshine_async._http.messages import SENT_NOTE, Response, StreamedBody
@@ -153,7 +153,10 @@ class Transport(CallContext):
             now=datetime.now(UTC),
             attempts=call.attempts,
             maybe_applied=call.maybe_applied,
-            hidden=self.auth.secrets(),
+            hidden=(
+                *self.auth.secrets(),
+                call.authorization.rpartition(" ")[2],
+            ),  # it may be renewed
             advice=advice,
         )
         error.retry_budget_spent = call.retry_budget_spent
@@ -164,23 +167,29 @@ class Transport(CallContext):
     ) -> tuple[Any] | None:
         """Return the result in a tuple if *response* proves that an earlier attempt was applied."""
         settlement = SETTLES.get((call.replay, response.status))
-        if settlement is Settlement.DONE and not is_foreign(response.body):
+        if settlement is Settlement.DONE and not is_foreign(response):
             return (None,)  # a gateway without a route answers 404 too, by a page of HTML
         if settlement is Settlement.READ_BACK:
-            found = await self._read_back(call.endpoint, body)
+            found = await self._read_back(call, body)
             if found is not None:
                 if info is not None:
                     info.read_back = True
                 return (found,)
         return None
 
-    async def _read_back(self, endpoint: Endpoint[B, R], body: B | None) -> R | None:
-        """Return the record under the key of *body* if the record holds all values of *body*."""
-        look = endpoint.read_back
+    async def _read_back(self, call: OneCall, body: object) -> Any:
+        """Return the record under the key of *body* if the record holds all values of *body*.
+
+        The look-up ends by the deadline of *call*, unless *call* is a batch's: nobody waits then.
+        """
+        look, transport = call.endpoint.read_back, self
         if look is None:
             return None
         try:
-            found: R = await self.call(look.endpoint, **_read_back_arguments(look, body))
+            if call.lane is Lane.INTERACTIVE:
+                left = cast("float", call.deadline) - self.clock.now()
+                transport = evolve(self, retry=evolve(self.retry, deadline=left))
+            found = await transport.call(look.endpoint, **_read_back_arguments(look, body))
             return found if _codec.covers(found, body) else None
         except Exception:  # noqa: BLE001 - of any kind: the record stays unknown
             return None
@@ -188,6 +197,8 @@ class Transport(CallContext):
 
 class MockError(ResponseDecodeError, AssertionError):
     """A test's mock refused the request: an `AssertionError` with the mock's own text."""
+
+    advice = ""
 
 
 def _unexpected_error(error: Exception, call: OneCall, response: Response | None) -> SunshineError:
@@ -198,13 +209,12 @@ def _unexpected_error(error: Exception, call: OneCall, response: Response | None
     """
     reason = f"{type(error).__name__} at {_line_of(error)}"
     kind = ResponseDecodeError
-    acted = call.maybe_applied or call.started or call.fault in MAY_HAVE_ACTED
-    sent = acted or response is not None
+    sent = call.maybe_applied or call.started or response is not None
     if is_mock_error(error):
         reason, kind = f"{reason}: {error}", MockError
     elif not sent:
         return ConnectError(
-            f"{reason}, before anything was sent",
+            f"{reason}, before the service could act",
             fault=Fault.PERMANENT,
             endpoint=str(call.endpoint),
             attempts=call.attempts,

@@ -102,8 +102,8 @@ def list_pages(
     async def fetch(query: Query) -> RawPage[T] | None:
         try:
             return await send(query)
-        except NotFoundError:
-            if paging.filtered and not isinstance(query, str):
+        except NotFoundError as error:
+            if paging.filtered and not isinstance(query, str) and not error.is_foreign:
                 return None
             raise
 

@@ -187,8 +187,8 @@ class CrashSafeSender:
         await CLOCK.sleep(max(0.0, self.opened_at + self.task.settle - CLOCK.now()))
         try:
             return await cast("Any", self.task.look_up)(self.client, entry)
-        except NotFoundError:
-            return None
+        except NotFoundError as error:
+            return error_after_doubt(error) if error.is_foreign else None
         except Exception as error:  # noqa: BLE001 - no error tells the outcome of the row
             # an outage is waited for, and refused credentials end the job
             return error if _ends_look_ups(error) else error_after_doubt(error)
@@ -198,10 +198,10 @@ class CrashSafeSender:
         if not entry.begun or not isinstance(result, Exception):
             return result
         kind = self.task.recovery(entry)
-        if kind is Recovery.RESEND_DELETE and isinstance(result, NotFoundError):
-            return None
-        if kind is Recovery.RESEND_DELETE and isinstance(result, ConflictError):
-            return error_after_doubt(result)  # applied by the first sending, perhaps
+        if kind is Recovery.RESEND_DELETE and isinstance(result, NotFoundError | ConflictError):
+            is_gone = isinstance(result, NotFoundError) and not result.is_foreign
+            # else applied by the first sending, perhaps
+            return None if is_gone else error_after_doubt(result)
         if kind is Recovery.LOOK_UP_OR_RESEND and self.task.is_taken(result):
             found = await self._recover(entry)
             return result if isinstance(found, Entry) else found

@@ -333,8 +333,8 @@ class AppUsers:
         await self.get(body.surviving.id)
         try:
             found = await self.get(body.discarded.id)
-        except NotFoundError:
-            return True
+        except NotFoundError as error:
+            return None if error.is_foreign else True
         return None if found.id is None else found.id == body.surviving.id
 
 

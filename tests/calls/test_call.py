@@ -1,5 +1,7 @@
 """One call: what is sent, how often, and what it ends in."""
 
+import gzip
+import json
 import logging
 import pickle
 from collections.abc import Awaitable, Callable
@@ -8,17 +10,21 @@ import anyio
 import httpx
 import pytest
 from support.backends import on_both, virtual_on_both
-from support.clients import scripted, sent
+from support.clients import scripted, sent, sunshine
+from support.virtual import virtually
 
 from sunshine_async import (
     ApiError,
     AuthenticationError,
+    BadRequestError,
     BasicAuth,
     BearerAuth,
     ConflictError,
     ConnectError,
     ConnectionLostError,
     Fault,
+    JwtAuth,
+    Lane,
     NotFoundError,
     Pace,
     RateLimitError,
@@ -245,6 +251,35 @@ class TestSendingAgain:
         assert caught.value.retry_after == 500
         assert len(transport.requests) == 1
 
+    @pytest.mark.parametrize(
+        ("lane", "ends_at"), [(Lane.INTERACTIVE, 10.0), (Lane.BATCH, 17.0)], ids=lambda one: one
+    )
+    def test_reading_back_ends_by_the_deadline(self, lane: Lane, ends_at: float) -> None:
+        """The look-up after a conflict has what is left of the deadline; a batch's has a whole."""
+
+        class Slow(httpx.AsyncBaseTransport):
+            requests = 0
+
+            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+                self.requests += 1
+                if self.requests == 1:
+                    await anyio.sleep(7)
+                    raise LOST
+                if request.method == "GET":
+                    await anyio.sleep_forever()
+                return httpx.Response(409)
+
+        async def scenario() -> None:
+            retry = Retry(first_wait=0, deadline=10)
+            client = sunshine(Slow(), retry=retry).with_options(lane=lane)
+            began = anyio.current_time()
+            with pytest.raises(ConflictError) as caught:
+                await client.users.create(KEYED)
+            assert caught.value.resent
+            assert anyio.current_time() - began == pytest.approx(ends_at)
+
+        virtually(scenario)
+
     async def test_what_the_pace_keeps_past_the_deadline_is_not_sent(self) -> None:
         """A second attempt that the pace holds past the deadline is not made: the first answer is."""
         pace = Pace(rate=5, burst=1)
@@ -328,6 +363,21 @@ class TestLostAnswers:
         await client.users.delete("jane-1")
         with pytest.raises(NotFoundError):
             await client.users.delete("jane-1")
+
+    @pytest.mark.parametrize(
+        "body", [b"<html>No route</html>", gzip.compress(b"<html>")[:-1]], ids=["a page", "cut"]
+    )
+    async def test_a_404_that_is_not_the_services_settles_nothing(self, body: bytes) -> None:
+        """A page of a gateway, and a body that was lost, don't tell that the user is gone."""
+        fields = {"Content-Encoding": "gzip"} if body[0] == 0x1F else {}
+        answer = httpx.Response(404, stream=httpx.ByteStream(body), headers=fields)
+        client, _ = scripted(LOST, answer)
+
+        with pytest.raises(NotFoundError) as caught:
+            await client.users.delete("jane-1")
+
+        assert caught.value.maybe_applied
+        assert caught.value.is_foreign
 
     async def test_clearing_data_of_a_user_that_is_gone_is_not_done(self) -> None:
         """A 404 says nothing of what an earlier sending cleared: it stays in doubt."""
@@ -485,6 +535,34 @@ class TestSecrets:
         for secret in ("top-secret", "a2V5LWlkOnRvcC1zZWNyZXQ", "Jane", "jane-1"):
             assert not [text for text in shown if secret in text]
         assert len(transport.requests) == 2
+
+    async def test_no_part_of_a_secret_is_shown(self) -> None:
+        """A secret is removed before a long text is cut, and where JSON has escaped it."""
+        secret = "s3cr3t/" * 8
+        for body in (
+            json.dumps({"errors": [{"title": "x" * 280 + secret}]}),
+            json.dumps({"detail": secret}).replace("/", r"\/"),
+        ):
+            client, _ = scripted(httpx.Response(400, text=body), auth=BearerAuth(secret))
+
+            with pytest.raises(BadRequestError) as caught:
+                await client.users.get("jane-1")
+
+            assert "s3cr3t" not in str(caught.value)
+
+    async def test_no_earlier_token_is_shown(self) -> None:
+        """The token of the request is removed, though a later token has replaced it."""
+        now = [1e9]
+        auth = JwtAuth("key-id", "top-secret", now=lambda: now[0])
+
+        class Echo(httpx.AsyncBaseTransport):
+            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+                now[0] += 3600
+                auth.current()
+                return httpx.Response(400, json={"message": request.headers["Authorization"]})
+
+        with pytest.raises(BadRequestError, match=r"400 Bearer \.\.\. \("):
+            await sunshine(Echo(), auth=auth).users.get("jane-1")
 
     async def test_a_short_secret_does_not_garble_an_error(self) -> None:
         """What a service says stays readable where a made-up secret is a part of its words."""

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from email.utils import formatdate
 from functools import partial
 from itertools import chain, repeat
+from logging import LogRecord, getLogger
 from pathlib import Path
 from typing import Any
 
@@ -443,6 +444,31 @@ class TestSurprises:
         if not isinstance(surprise, AssertionError):
             assert isinstance(unsent.value, ConnectError)
             assert unsent.value.fault == Fault.PERMANENT
+
+
+@pytest.mark.parametrize(
+    ("status", "in_doubt"), [(201, True), (429, False)], ids=["done", "refused"]
+)
+async def test_a_surprise_after_an_answer(status: int, in_doubt: bool) -> None:  # noqa: FBT001
+    """A log's filter that fails once the service has answered leaves the doubt of the answer."""
+
+    def fail(record: LogRecord) -> bool:
+        raise LookupError(record.name)
+
+    pauses = {"X-RateLimit-Limit": "9", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "60"}
+    answered = httpx.Response(status, headers={**pauses, "Retry-After": "60"}, json={"user": JANE})
+    client, _ = scripted(answered, pace=Pace())
+    log = getLogger("sunshine_async")
+    log.setLevel("INFO")
+    log.addFilter(fail)
+    try:
+        with pytest.raises(SunshineError, match="LookupError") as caught:
+            await client.users.create(UNKEYED)
+    finally:
+        log.removeFilter(fail)
+        log.setLevel("NOTSET")
+
+    assert caught.value.maybe_applied is in_doubt
 
 
 async def test_an_error_of_ours_out_of_a_transport() -> None:

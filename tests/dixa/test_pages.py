@@ -73,6 +73,14 @@ async def test_a_404_without_a_filter_is_an_error() -> None:
         await ids(client.end_users.conversations("a"))
 
 
+async def test_a_page_of_a_gateway_finds_no_one_out() -> None:
+    """A 404 that isn't the service's own doesn't tell that no end user matches."""
+    client, _ = scripted(httpx.Response(404, text="<html>No route</html>"))
+
+    with pytest.raises(NotFoundError):
+        await ids(client.end_users.list(email="a@b.c"))
+
+
 async def test_a_list_goes_on_where_it_broke() -> None:
     """An error in mid-list has what to hand in to go on with the page that wasn't given."""
     client, transport = scripted(page("a", following=FIRST), 500, page("b", following=SECOND), 404)

@@ -362,6 +362,28 @@ class TestAfterAKill:
         assert counts(report) == (1, 0, 0, 0, 0)
         assert await texts(client, where) == ["a"]
 
+    async def test_a_look_that_a_gateway_answers_finds_nothing_out(
+        self, emulator: Emulator, client: SunshineClient, path: Path
+    ) -> None:
+        """A page of a gateway with the status 404 is no reason to send a message again."""
+
+        class NoRoute(Cutting):
+            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+                if request.method == "GET":
+                    return httpx.Response(404, text="<html>No route</html>")
+                return await super().handle_async_request(request)
+
+        transport = Cutting(emulator)
+        where = await conversation(client)
+        rows = rows_in(where, "a")
+        transport.cuts = {1: True}
+        await cut_off(transport, path, rows)
+
+        for options in ({}, {"retry_unknown": True}):
+            report = await broadcast(sunshine(NoRoute(emulator)), path, rows, **options)
+            assert counts(report) == (0, 0, 1, 0, 0)
+        assert await texts(client, where) == ["a"]
+
     async def test_a_message_with_the_key_and_other_content_is_unknown(
         self, emulator: Emulator, client: SunshineClient, path: Path
     ) -> None:

@@ -207,6 +207,7 @@ class TestGoingOn:
             ([(404, {}), (409, {}), (404, {})], (0, 1, 0, 0, 0)),
             ([(200, {"user": {"id": "1", "externalId": ["a"]}})], (0, 0, 1, 0, 0)),
             ([(200, {"user": {"externalId": "a"}})], (0, 0, 1, 0, 0)),
+            ([httpx.Response(404, text="<html>No route</html>")], (0, 0, 1, 0, 0)),
         ):
             remove(path)
             async with client_on(ScriptedTransport(answers)) as client:
@@ -224,6 +225,16 @@ class TestGoingOn:
         report = await run(client, path, file, Mode.DELETE)
         assert counts(report) == (1, 1, 0, 0, 0)
         assert report.problems[0].line == 2
+
+    async def test_a_begun_deletion_that_a_gateway_answers(self, path: Path, file: Path) -> None:
+        """A page of a gateway doesn't tell that the user is gone: the row is unknown."""
+        page = httpx.Response(404, text="<html>No route</html>")
+        write(file, [{"externalId": "begun"}])
+        async with client_on(ScriptedTransport([page])) as client:
+            await stopped_at_once(client, path, file, Mode.DELETE)
+            begun(path, 1)
+
+            assert counts(await run(client, path, file, Mode.DELETE)) == (0, 0, 1, 0, 0)
 
     async def test_failed_rows_are_tried_again_when_asked_for(
         self, client: SunshineClient, emulator: Emulator, path: Path, file: Path

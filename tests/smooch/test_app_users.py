@@ -52,6 +52,7 @@ FOUND: Answer = (200, {"appUser": JANE})
 MADE: Answer = (201, {"appUser": JANE})
 POSTED: Answer = (201, {"message": {"_id": "m"}, "conversation": {"_id": "c"}})
 GONE: Answer = (404, {"error": {"code": "user_not_found", "description": "User not found"}})
+NO_ROUTE: Answer = httpx.Response(404, text="<html>No route</html>")
 TAKEN: Answer = (409, {"error": {"code": "conflict", "description": "User already exists"}})
 LOST: Final = httpx.ReadError("")
 BODY = AppUserPreCreate(user_id="jane-1", given_name="Jane")
@@ -312,7 +313,7 @@ class TestLookingUp:
         assert pickle.loads(pickle.dumps(caught.value)).__notes__ == caught.value.__notes__  # noqa: S301
         assert len(transport.requests) == 3
 
-    @pytest.mark.parametrize("answers", [[GONE], [*[503] * 5], [FOUND, 400]])
+    @pytest.mark.parametrize("answers", [[GONE], [*[503] * 5], [FOUND, 400], [FOUND, NO_ROUTE]])
     async def test_a_merge_that_cannot_be_looked_up_is_unknown(self, answers: list[Answer]) -> None:
         """If the survivor isn't there, or can't be read, the error of the merge comes out."""
         client, _ = scripted(LOST, *answers)

@@ -11,7 +11,6 @@ import.
 
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from secrets import token_hex
 from typing import Any, Final
@@ -120,12 +119,16 @@ async def _find_message(client: SunshineClient, entry: Entry) -> "list[sunshine.
     """Return the message of an earlier sending, in any conversation of the row; None: no message."""
     once = entry.remote_id or ""
     async for conversation_id in _conversations(client, entry):
-        with suppress(NotFoundError):  # a conversation that is gone has no message
+        try:
             found = await client.messages.find(
                 conversation_id, _post_of(entry), once=once, sent_before=_made_at(once)
             )
-            if found:
-                return found
+        except NotFoundError as error:  # a conversation that is gone has no message
+            if error.is_foreign:
+                raise
+            continue
+        if found:
+            return found
     return None
 
 
