@@ -35,6 +35,7 @@ from sunshine_async import (
     Lane,
     NotFoundError,
     Pace,
+    ResponseDecodeError,
     Retry,
     SunshineClient,
     SunshineError,
@@ -532,6 +533,24 @@ class TestHooks:
         with pytest.raises(KeyboardInterrupt) as caught:
             await client.users.create(BODY)
         assert "may have acted" in caught.value.__notes__[0]
+
+    async def test_hook_that_fails_after_a_failure(self, caplog: pytest.LogCaptureFixture) -> None:
+        """The log shows the failure of the hook, not the error of the wire, which may have a secret."""
+
+        def fail(value: object) -> None:
+            try:
+                {}[type(value).__name__]
+            except KeyError:
+                raise LookupError  # noqa: B904 - the context is the test's subject
+
+        leaky = RuntimeError(f"Authorization: {SECRET}")
+        client = client_of([leaky], SimpleNamespace(attempt_ended=fail))
+
+        with pytest.raises(ResponseDecodeError):
+            await client.users.create(BODY)
+
+        assert "KeyError: 'AttemptEnded'" in caplog.text
+        assert SECRET not in caplog.text
 
     async def test_trace_context_that_fails(self, caplog: pytest.LogCaptureFixture) -> None:
         """A mapping that can't be read is the hook's failure: the call goes on without headers."""

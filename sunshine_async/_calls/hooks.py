@@ -8,6 +8,7 @@ nothing.
 import builtins
 import logging
 import re
+import sys
 from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
@@ -181,7 +182,7 @@ class Hooks:
         methods = self._methods[event]
         if not methods:
             return
-        value = make()
+        value, handled = make(), sys.exception()
         for method in methods:
             try:
                 result = method(value)
@@ -189,7 +190,8 @@ class Hooks:
                     take(result)
             except (KeyboardInterrupt, SystemExit):
                 raise
-            except BaseException:  # noqa: BLE001 - of any kind: no cancellation reaches a function
+            except BaseException as error:  # noqa: BLE001 - of any kind: nobody cancels a function
+                _forget(handled, error)
                 _LOG.exception("a hook failed in %s: the call goes on", event)
 
     def end_rows(self, service: str, mode: str, outcome: str, rows: int) -> None:
@@ -334,6 +336,14 @@ class CallObserver:
             status=status,
             error=None if error is None else type(error).__name__,
         )
+
+
+def _forget(handled: BaseException | None, error: BaseException) -> None:
+    """Remove *handled*, the call's own error, from the chain of *error*: its text may have a secret."""
+    last = error
+    while last.__context__ not in (None, handled):
+        last = cast("BaseException", last.__context__)
+    last.__context__ = None
 
 
 def _trace_headers(trace: object) -> Iterator[tuple[str, str]]:
