@@ -289,8 +289,8 @@ class _Chunks:
 
 
 def _file_chunks(file: IO[bytes]) -> _Chunks:
-    """Return the chunks of *file*, read in a thread."""
-    return _Chunks(lambda: run_sync(file.read, _CHUNK))
+    """Return the chunks of *file*, read in a thread, which is left alone where the call ends."""
+    return _Chunks(lambda: run_sync(file.read, _CHUNK, abandon_on_cancel=True))
 
 
 def memory_chunks(view: memoryview) -> AsyncIterator[bytes]:

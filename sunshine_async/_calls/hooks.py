@@ -342,7 +342,7 @@ def _forget(handled: BaseException | None, error: BaseException) -> None:
     """Remove *handled*, the call's own error, from the chain of *error*: its text may have a secret."""
     last = error
     while last.__context__ not in (None, handled):
-        last = cast("BaseException", last.__context__)
+        last = last.__context__
     last.__context__ = None
 
 

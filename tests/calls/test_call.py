@@ -11,7 +11,7 @@ import httpx
 import pytest
 from support.backends import on_both, virtual_on_both
 from support.clients import scripted, sent, sunshine
-from support.virtual import virtually
+from support.virtual import sleep, virtually
 
 from sunshine_async import (
     ApiError,
@@ -251,35 +251,6 @@ class TestSendingAgain:
         assert caught.value.retry_after == 500
         assert len(transport.requests) == 1
 
-    @pytest.mark.parametrize(
-        ("lane", "ends_at"), [(Lane.INTERACTIVE, 10.0), (Lane.BATCH, 17.0)], ids=lambda one: one
-    )
-    def test_reading_back_ends_by_the_deadline(self, lane: Lane, ends_at: float) -> None:
-        """The look-up after a conflict has what is left of the deadline; a batch's has a whole."""
-
-        class Slow(httpx.AsyncBaseTransport):
-            requests = 0
-
-            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-                self.requests += 1
-                if self.requests == 1:
-                    await anyio.sleep(7)
-                    raise LOST
-                if request.method == "GET":
-                    await anyio.sleep_forever()
-                return httpx.Response(409)
-
-        async def scenario() -> None:
-            retry = Retry(first_wait=0, deadline=10)
-            client = sunshine(Slow(), retry=retry).with_options(lane=lane)
-            began = anyio.current_time()
-            with pytest.raises(ConflictError) as caught:
-                await client.users.create(KEYED)
-            assert caught.value.resent
-            assert anyio.current_time() - began == pytest.approx(ends_at)
-
-        virtually(scenario)
-
     async def test_what_the_pace_keeps_past_the_deadline_is_not_sent(self) -> None:
         """A second attempt that the pace holds past the deadline is not made: the first answer is."""
         pace = Pace(rate=5, burst=1)
@@ -495,6 +466,35 @@ class TestCancelling:
                 notes.extend(cancelled.__notes__)
                 raise
         assert "may have acted" in notes[0]
+
+    @pytest.mark.parametrize(
+        ("lane", "ends_at"), [(Lane.INTERACTIVE, 10.0), (Lane.BATCH, 17.0)], ids=lambda one: one
+    )
+    def test_reading_back_ends_by_the_deadline(self, lane: Lane, ends_at: float) -> None:
+        """The look-up after a conflict has what is left of the deadline; a batch's has a whole."""
+
+        class Slow(httpx.AsyncBaseTransport):
+            requests = 0
+
+            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+                self.requests += 1
+                if self.requests == 1:
+                    await sleep(7)
+                    raise LOST
+                if request.method == "GET":
+                    await anyio.sleep_forever()
+                return httpx.Response(409)
+
+        async def scenario() -> None:
+            retry = Retry(first_wait=0, deadline=10)
+            client = sunshine(Slow(), retry=retry).with_options(lane=lane)
+            began = anyio.current_time()
+            with pytest.raises(ConflictError) as caught:
+                await client.users.create(KEYED)
+            assert caught.value.resent
+            assert anyio.current_time() - began == pytest.approx(ends_at)
+
+        virtually(scenario)
 
     @virtual_on_both
     async def test_the_deadline_bounds_an_attempt(self) -> None:

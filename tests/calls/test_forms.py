@@ -1,15 +1,19 @@
 """Bodies of free requests: bytes of any type, and forms with files."""
 
 import io
+import threading
 from collections.abc import AsyncIterator
 from email.parser import BytesParser
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
+import anyio
 import httpx
 import pytest
 from support.clients import scripted, sunshine
 from support.frames import leaks
+from support.patience import PATIENCE
+from support.virtual import until
 
 from sunshine_async import Replay, Retry, TransportError
 from sunshine_async._calls.forms import MAX_FILE_BYTES, File, Form
@@ -54,6 +58,38 @@ async def test_bytes_go_out_as_they_are() -> None:
     assert (first.headers["content-type"], first.content) == ("text/csv", b"a;b")
     assert second.content == large
     assert second.headers["content-length"] == str(len(large))
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("begins_with", [b"", b"abc"], ids=["at once", "while being sent"])
+def test_a_file_that_blocks_holds_up_no_cancellation(backend: str, begins_with: bytes) -> None:
+    """A pipe without a writer can't keep a call that is cancelled, or whose time is over."""
+    blocks, go_on = threading.Event(), threading.Event()
+    ended: list[bool] = []
+    chunks = [begins_with] if begins_with else []
+
+    class Pipe(io.RawIOBase):
+        def seekable(self) -> bool:
+            return False
+
+        def read(self, size: int = -1) -> bytes:
+            if size == 0 or chunks:
+                return chunks.pop() if size else b""
+            blocks.set()
+            ended.append(go_on.wait(PATIENCE))
+            return b""
+
+    async def scenario() -> None:
+        client, _ = scripted((200, {}))
+        async with anyio.create_task_group() as tasks:
+            files = {"file": cast("IO[bytes]", Pipe())}
+            tasks.start_soon(lambda: client.request("POST", "/v2/x", files=files))
+            await until(blocks.is_set)
+            tasks.cancel_scope.cancel()
+        assert not ended
+        go_on.set()
+
+    anyio.run(scenario, backend=backend)
 
 
 async def test_bytes_may_be_sent_again() -> None:
