@@ -154,9 +154,7 @@ class SunshineError(Exception):
 
 
 def _convert(values: Saved, converters: _Converters) -> dict[str, Any]:
-    return {
-        key: converters[key](each) if key in converters else each for key, each in values.items()
-    }
+    return {key: converters[key](one) if key in converters else one for key, one in values.items()}
 
 
 _TO_JSON: Final[_Converters] = {
