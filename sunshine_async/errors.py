@@ -385,9 +385,7 @@ class ResponseDecodeError(SunshineError, advice="Look at error.body, if any, and
         return f"the answer{came} can't be read{where}: {self._first} ({self.endpoint}){step}"
 
 
-class WebhookError(
-    SunshineError, advice="If the service has sent it, compare the webhook's secret"
-):
+class WebhookError(SunshineError, advice="If the service sent it, compare the webhook's secret"):
     """A request is no valid webhook delivery; *status* is the HTTP status to answer with."""
 
     _attributes = (*_COMMON, "status")

@@ -179,7 +179,7 @@ def test_a_wrong_secret_is_401(parser: WebhookParser, headers: Mapping[str, str]
         parser.parse(headers, b"not JSON")
 
     assert caught.value.status == 401
-    assert str(caught.value).endswith(". If the service has sent it, compare the webhook's secret")
+    assert str(caught.value).endswith(". If the service sent it, compare the webhook's secret")
 
 
 @pytest.mark.parametrize(
