@@ -14,7 +14,7 @@ from functools import partial
 from typing import Final
 
 import psycopg
-from anyio import to_thread
+from anyio import CancelScope, to_thread
 from attrs import define, evolve, field, frozen
 from procrastinate import exceptions
 
@@ -27,7 +27,7 @@ from sunshine_async.jobs.journaled import JournaledJob, app_of
 from sunshine_async.jobs.report import Cause, Ending
 from sunshine_async.jobs.tasks import SERVICES
 from sunshine_async.journal import JobJournal, JournalAwayError
-from sunshine_async.rows import SourceError
+from sunshine_async.rows import RowFile, SourceError
 
 _OTHER_TARGET: Final = (
     "the import goes to {}, as its first worker was told, and this worker was told {}. Give this "
@@ -80,6 +80,7 @@ class PartRunner:
     stopped: bool = False
     _job: Job | None = field(default=None, init=False)
     _grace: float = field(default=0.0, init=False)  # of the last job
+    _fetching: CancelScope | None = field(default=None, init=False)  # of the file of a part
     _counted: tuple[int, int] | None = field(default=None, init=False)  # import and part
     _clients: dict[str, Client] = field(factory=dict, init=False)
     _stack: AsyncExitStack = field(factory=AsyncExitStack, init=False)
@@ -94,6 +95,8 @@ class PartRunner:
         Return the seconds that the calls, and then the journal and the queue, may take.
         """
         self.stopped = True
+        if self._fetching is not None:
+            self._fetching.cancel()
         if self._job is not None:
             self._job.stop()
         return self._grace + _AFTER_CALLS
@@ -109,11 +112,12 @@ class PartRunner:
         """Run the part *index* of an import; *begun* is called before the first row."""
         try:
             job = await self._open_job(journal, number, index, plan)
-            async with self.cluster.file(number, plan) as path:
-                with evolve(plan.part, index=index, path=path).open() as rows:
-                    await self.cluster.leave(number, index, None)
-                    begun()
-                    report = await job.run(rows)
+            async with AsyncExitStack() as stack:
+                rows = await self._fetch(number, index, plan, stack)
+                if rows is None:
+                    return PartResult(Verdict.AGAIN, Ending.STOPPED, None)
+                begun()
+                report = await job.run(rows)
             await self.count_failures()
             await to_thread.run_sync(partial(journal.describe, source=plan.source))
         except Exception as error:  # noqa: BLE001 - of any kind: the worker goes on
@@ -141,6 +145,20 @@ class PartRunner:
             )
             lost = 0 if first is None or earlier is None else earlier - first  # of lost workers
             job.count_elsewhere(others + lost)
+
+    async def _fetch(
+        self, number: int, index: int, plan: ClusterPlan, stack: AsyncExitStack
+    ) -> RowFile | None:
+        """Return the rows of a part, which *stack* closes; None after `stop`."""
+        with CancelScope() as self._fetching:
+            if self.stopped:
+                self._fetching.cancel()
+            path = await stack.enter_async_context(self.cluster.file(number, plan))
+            part = evolve(plan.part, index=index, path=path)
+            rows = stack.enter_context(await to_thread.run_sync(part.open))
+            await self.cluster.leave(number, index, None)
+            return rows
+        return None
 
     async def _open_job(
         self, journal: JobJournal, number: int, index: int, plan: ClusterPlan

@@ -271,6 +271,7 @@ class FileEntries(Entries):
                 if isinstance(row, Row) and hash_of(row) == kept.hash:
                     return row
                 break
+            self._opened.raise_if_stopped()
         self._factory.journal.describe(**{STALE: "1"})
         raise SourceError(_FILE_CHANGED.format(self._loaded.name))
 

@@ -172,6 +172,8 @@ class Job:
         check_rows(rows)
         self._has_run = True
         self._file = rows if isinstance(rows, RowFile) else None
+        if self.stopped:
+            self._stop_reading()
         self._started = self._clock()
         own: BaseException | None = None
         async with anyio.create_task_group() as tasks:
@@ -239,6 +241,11 @@ class Job:
             deadline = anyio.current_time() + self._options.grace * (not in_vain)
         self._calls.stop(deadline)
         self._outage.close()
+        self._stop_reading()
+
+    def _stop_reading(self) -> None:
+        if self._file is not None:
+            self._file.stop()
 
     def note(self, problem: Problem) -> None:
         """Record a row that wasn't done."""

@@ -104,11 +104,11 @@ def load_file(
     rules: Rules,
     stopped: Callable[[], bool],
 ) -> int:
-    """Load the rows of a file into *journal*; return 0, or the rows read before a stop.
+    """Load the rows of a file into *journal*; return 0, or the rows read before a stop, if known.
 
-    The journal doesn't change until all rows are read. With ``max_failures`` rows that can't be
-    sent are bad at once, and not just before sending. Raise `JournalError` for the journal of
-    another part. Unless the changed source is accepted, raise `JournalError` also if an unfinished
+    The journal doesn't change until all rows are read. A stop is one of *rows* too. With
+    ``max_failures`` rows that can't be sent are bad at once, and not just before sending. Raise
+    `JournalError` for the journal of another part. Unless the changed source is accepted, raise `JournalError` also if an unfinished
     run had different rows, or if rows without a key can't be told from users created before. Raise
     `SourceError` for a file that changes while loading.
     """
@@ -125,10 +125,15 @@ def load_file(
     checked = rows if options.max_failures is None else map(partial(_checked, task), rows)
     lines = (source_row(row, task, keep_body=options.keep_bodies) for row in checked)
     read = 0
-    while count := journal.add(islice(lines, _BATCH)):
-        read += count
-        if stopped():
-            return read
+    try:
+        while count := journal.add(islice(lines, _BATCH)):
+            read += count
+            if stopped():
+                return read
+    except SourceError:
+        if not stopped():
+            raise
+        return read
     _check_duplicates(journal, options)
     if rules.once and rules.skips and not rules.by_count and journal.has_new_people():
         raise JournalError(_NEW_PEOPLE.format(journal.name))

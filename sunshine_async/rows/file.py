@@ -15,6 +15,7 @@ row, which may be personal data.
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from threading import Event
 from typing import Any, BinaryIO, Final, Self, cast
 
 from attrs import evolve
@@ -39,8 +40,7 @@ from sunshine_async.rows.shape import (
 from sunshine_async.rows.times import TimeNormalizer
 
 STDIN: Final = "-"
-
-
+_STOPPED: Final = "the reading was stopped before the end of the file: run the same again"
 _UNOPENED: Final[Mapping[type[Exception], str]] = {
     FileNotFoundError: "isn't there: check the path and its spelling",
     IsADirectoryError: "is a directory: name the file in it",
@@ -192,6 +192,8 @@ class RowFile:
         self._rows: Final = self.table or JsonRows(self._lines, shape, options)
         self.partition: Final = options.partition
         self._turned_elsewhere = 0  # phone numbers of other parts
+        self.stopped = Event()
+        """Set by `stop`."""
 
     def __iter__(self) -> Iterator[Row | BadRow]:
         rows = iter(self._rows)
@@ -207,6 +209,7 @@ class RowFile:
             if partition.has(number, row):
                 yield row
             else:
+                self.raise_if_stopped()
                 self._turned_elsewhere += self._turned - before
             before = self._turned
 
@@ -236,8 +239,23 @@ class RowFile:
         return file_stamp(self._raw) != self.stamp
 
     def again(self) -> "RowFile":
-        """Open the same *path* again, from the beginning. Close the result too."""
-        return open_as(cast("Path", self.path), self._shape, self.meant)
+        """Open the same *path* again, from the beginning. Close the result too; `stop` is for both."""
+        opened = open_as(cast("Path", self.path), self._shape, self.meant)
+        opened.stopped = self.stopped
+        return opened
+
+    def stop(self) -> None:
+        """Let the search for the next row, of a part say, end in a `SourceError`; for any thread.
+
+        The search can take as long as to read the whole file.
+        """
+        self.stopped.set()
+
+    def raise_if_stopped(self) -> None:
+        """Raise `SourceError` after `stop`."""
+        if self.stopped.is_set():
+            message = f"{self.name}, after line {self.lines}: {_STOPPED}"
+            raise SourceError(message)
 
     @property
     def consumed(self) -> int:

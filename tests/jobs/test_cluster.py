@@ -199,6 +199,29 @@ async def test_a_stopped_worker_gives_back_its_part(
     assert effects(emulator, "sunshine") == {"create": ROWS}
 
 
+async def test_a_worker_is_stopped_while_it_fetches_the_file(
+    cluster: Cluster, emulator: Emulator, file: Path
+) -> None:
+    """The worker waits no more for a file that takes long; another worker goes on with the part."""
+    write(file, people(9))
+    await cluster.submit(plan_of(file, into=1))
+    waits = (
+        "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%chunks%'"
+    )
+    async with cluster.connection() as connection:
+        await connection.execute("LOCK TABLE sunshine_cluster.chunks")
+        async with working(cluster.place, emulator.transport()) as ([worker], notes):
+            while not await rows_in(cluster, waits):
+                pass
+            worker.stop()
+    assert [note.partition(":")[0] for note in notes] == ["Stopped"]
+    assert effects(emulator, "sunshine") == {}
+    async with working(cluster.place, emulator.transport()):
+        async for _ in cluster.watch(1):
+            pass
+    assert effects(emulator, "sunshine") == {"create": 9}
+
+
 async def test_a_worker_that_is_stopped_begins_nothing(
     cluster: Cluster, emulator: Emulator, file: Path
 ) -> None:

@@ -209,6 +209,46 @@ async def test_a_journal_is_of_one_part(client: SunshineClient, file: Path, tmp_
             await job.run(rows)
 
 
+async def test_a_stop_ends_the_search_for_rows_of_the_part(
+    client: SunshineClient, emulator: Emulator, file: Path, tmp_path: Path
+) -> None:
+    """A job that is stopped doesn't read the file to its end, where the rows are other parts'."""
+    write(file, [{"externalId": f"user-{n}"} for n in range(400)])
+    part, journal = parts_of(file, 40)[0], tmp_path / "part.sqlite"
+    async with jobs.open(journal, client, SUNSHINE, Mode.CREATE) as journaled:
+        for job in (journaled, jobs.Job(client, SUNSHINE, Mode.CREATE)):
+            job.stop()
+            with part.open() as rows:
+                report = await job.run(rows)
+                assert rows.lines < 40
+            assert (report.ending, report.reason) == (Ending.STOPPED, None)
+            assert counts(report) == (0, 0, 0, 0, 0)
+    assert (await run_part(client, part, journal)).done == len(rows_of(part)) > 0
+    assert len(emulator.users("sunshine")) == len(rows_of(part))
+
+
+async def test_a_stop_ends_the_search_for_rows_to_send(
+    client: SunshineClient, file: Path, tmp_path: Path
+) -> None:
+    """A stopped file isn't read on past rows that are done: the reason isn't a changed file."""
+    write(file, [{"externalId": f"user-{n}"} for n in range(9)])
+    journal, [part] = tmp_path / "whole.sqlite", parts_of(file, 1)
+    assert (await run_part(client, part, journal)).done == 9
+    write(file, [*({"externalId": f"user-{n}"} for n in range(9)), {"externalId": "new"}])
+    [part] = parts_of(file, 1)
+    async with jobs.open(journal, client, SUNSHINE, Mode.CREATE) as job:
+        job._open_entries = lambda _: pytest.fail("unused")  # type: ignore[method-assign]
+        with part.open() as rows:
+            await job._load(rows)
+    async with jobs.open(journal, client, SUNSHINE, Mode.CREATE) as job:
+        with part.open() as rows:
+            rows.stop()
+            report = await job.run(rows)
+    assert report.ending is Ending.GAVE_UP
+    assert "after line 1: the reading was stopped before the end" in str(report.reason)
+    assert (await run_part(client, part, journal)).done == 10
+
+
 async def test_the_reports_add_up(
     client: SunshineClient, emulator: Emulator, file: Path, tmp_path: Path
 ) -> None:
