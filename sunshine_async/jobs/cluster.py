@@ -12,6 +12,7 @@ more: see `ClusterWorker.run_part`.
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any, Final, LiteralString, TypeVar, cast
 
@@ -26,18 +27,23 @@ from psycopg.errors import RaiseException
 
 from sunshine_async.errors import ConfigurationError
 from sunshine_async.jobs.cluster_plan import (
+    COUNT_TROUBLES,
+    DELETE_FILE_AT_END,
     LOCK,
     LOCK_IMPORT,
     LOCK_NAME,
     SELECT_IMPORT,
     SELECT_PARTS,
+    SELECT_TROUBLES,
     TABLES,
     ClusterPlan,
     private_folder,
 )
 from sunshine_async.jobs.report import Ending
+from sunshine_async.journal.lease import now
 from sunshine_async.journal.postgres_database import (
     Address,
+    BoundedAsyncConnection,
     PostgresPlace,
     ascii_text,
     plain_text,
@@ -81,19 +87,10 @@ _SET_TARGET: Final = """UPDATE sunshine_cluster.imports SET target = coalesce(ta
     WHERE id = %s RETURNING target"""
 _SET_REASON: Final = """UPDATE sunshine_cluster.parts SET reason = %s
     WHERE import = %s AND index = %s AND ending IS NULL"""
-_COUNT_TROUBLES: Final = """UPDATE sunshine_cluster.parts
-    SET earlier = coalesce(earlier, %s), troubles = %s WHERE import = %s AND index = %s"""
-_SELECT_TROUBLES: Final = """SELECT
-        coalesce(sum(troubles - earlier) FILTER (WHERE index <> %s), 0)::int,
-        min(earlier) FILTER (WHERE index = %s)
-    FROM sunshine_cluster.parts WHERE import = %s"""
 _END_PART: Final = """UPDATE sunshine_cluster.parts SET ending = %s, reason = %s
     WHERE import = %s AND index = %s
     AND EXISTS (SELECT FROM sunshine_cluster.imports WHERE id = import AND plan = %s)"""
 """An end with another plan doesn't count: the part is run again with the new plan."""
-_DELETE_FILE_AT_END: Final = """DELETE FROM sunshine_cluster.chunks WHERE import = %s
-    AND NOT EXISTS (SELECT FROM sunshine_cluster.parts
-    WHERE parts.import = chunks.import AND ending IS NULL)"""
 _ADD_WORKER: Final = """WITH gone AS (DELETE FROM sunshine_cluster.workers
         WHERE id NOT IN (SELECT id FROM procrastinate_workers))
     INSERT INTO sunshine_cluster.workers VALUES (%(number)s)"""
@@ -129,12 +126,17 @@ class _Connector(PsycopgConnector):
 
     def __init__(self, address: Address) -> None:
         super().__init__(  # pyright: ignore[reportUnknownMemberType]
-            kwargs=address.settings(_APPLICATION), min_size=1, max_size=4, timeout=_PATIENCE
-        )
+            kwargs=address.settings(_APPLICATION), min_size=1, max_size=4, timeout=_PATIENCE,
+            connection_class=BoundedAsyncConnection, configure=self._bound,
+        )  # fmt: skip
         self.note: Callable[[str], None] = _ignore
         self.stopped = False
         self._is_away = False
         self._has_left = False
+        self._until = inf
+
+    async def _bound(self, connection: BoundedAsyncConnection) -> None:
+        connection.is_late = lambda: now() > self._until
 
     async def execute_query_async(self, query: LiteralString, **arguments: Any) -> None:
         is_written = False
@@ -151,9 +153,12 @@ class _Connector(PsycopgConnector):
                 self._has_left = self.stopped  # other workers return the task
                 await anyio.sleep(PAUSE * (not self.stopped))
 
-    def leave(self) -> None:
-        """Wait for a database that is away no longer than a moment: the worker is stopped."""
-        self.stopped, self.pool.timeout = True, _MOMENT
+    def leave(self, seconds: float) -> None:
+        """Wait for a database that is away no longer than a moment: the worker is stopped.
+
+        Wait for the answers of a database that is stuck for so many *seconds*.
+        """
+        self.stopped, self.pool.timeout, self._until = True, _MOMENT, now() + seconds
 
     def note_failure(self, error: Exception) -> None:
         """Note *error*, once until a write succeeds."""
@@ -257,8 +262,8 @@ class Cluster:
         """
         async with self.connection() as connection:
             if earlier is not None:
-                await connection.execute(_COUNT_TROUBLES, (earlier, troubles, number, index))
-            found = await connection.execute(_SELECT_TROUBLES, (index, index, number))
+                await connection.execute(COUNT_TROUBLES, (earlier, troubles, number, index))
+            found = await connection.execute(SELECT_TROUBLES, (index, index, number))
             [(others, first)] = await found.fetchall()
         return others, first
 
@@ -312,7 +317,7 @@ class Cluster:
         async with self.connection() as connection:
             await connection.execute(LOCK_IMPORT, (number,))  # of two last parts, one sees both
             await connection.execute(_END_PART, values)
-            await connection.execute(_DELETE_FILE_AT_END, (number,))
+            await connection.execute(DELETE_FILE_AT_END, (number,))
 
     @asynccontextmanager
     async def file(self, number: int, plan: ClusterPlan) -> AsyncGenerator[str]:

@@ -53,6 +53,15 @@ SELECT_IMPORT: Final = """SELECT id, plan, EXISTS (SELECT FROM sunshine_cluster.
     FROM sunshine_cluster.imports WHERE name = %s"""
 SELECT_PARTS: Final = """SELECT ending, reason FROM sunshine_cluster.parts WHERE import = %s
     ORDER BY index"""
+COUNT_TROUBLES: Final = """UPDATE sunshine_cluster.parts
+    SET earlier = coalesce(earlier, %s), troubles = %s WHERE import = %s AND index = %s"""
+SELECT_TROUBLES: Final = """SELECT
+        coalesce(sum(troubles - earlier) FILTER (WHERE index <> %s), 0)::int,
+        min(earlier) FILTER (WHERE index = %s)
+    FROM sunshine_cluster.parts WHERE import = %s"""
+DELETE_FILE_AT_END: Final = """DELETE FROM sunshine_cluster.chunks WHERE import = %s
+    AND NOT EXISTS (SELECT FROM sunshine_cluster.parts
+    WHERE parts.import = chunks.import AND ending IS NULL)"""
 _SOURCE: Final = ("digest", "meant")
 _OTHER_IMPORT: Final = (
     "{} has an import of which {} is {}, not {}. Give the same as before, or name another import in "

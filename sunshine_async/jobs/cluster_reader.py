@@ -182,7 +182,7 @@ class ImportReader(PostgresReader):
 
     def _connect(self) -> "psycopg.Connection[Any]":
         if self._connection is None:
-            self._connection = self._open(self._application)
+            self._connection = self._open(self._application, self._is_late)
         return self._connection
 
     def _fetch_all(self, query: str, values: Sequence[Any] = ()) -> list[Any]:

@@ -28,6 +28,7 @@ from sunshine_async.journal.places import open_journal
 
 LOST: Final = "the parts of lost workers can't be returned to the queue"
 UNCOUNTED: Final = "the rows not done can't be counted"
+_AT_END: Final = 5.0  # seconds to close connections
 
 
 class TryAgainError(SunshineError):
@@ -96,14 +97,15 @@ class ClusterWorker:
     def stop(self) -> float:
         """Take no more parts; let the calls of the running part end, and give back the part.
 
-        Return the seconds after which the worker has ended, unless the database is stuck: end the
-        process then. Without the database the part goes to others like that of a killed worker.
+        Return the seconds after which the worker has ended. If the database is away, or stuck, the
+        part goes to others like that of a killed worker.
         """
         self.stopped = True
-        self.cluster.connector.leave()
+        seconds = self._runner.stop()
+        self.cluster.connector.leave(seconds - _AT_END)
         if self._worker is not None:
             self._worker.stop()  # type: ignore[no-untyped-call]
-        return self._runner.stop()
+        return seconds
 
     async def run_part(self, number: int, index: int) -> None:
         """Run a part of an import; return once the part has ended, in whatever way.

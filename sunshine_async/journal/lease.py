@@ -51,6 +51,7 @@ class JournalLease:
         self._patience: Final = patience
         self._renew: Final = WeakMethod(renew)
         self._until = since + seconds
+        self._asked_at = self._answered_at = since
         self.latest = inf  # the time until which to wait for the database
         self._is_lost = False
         self._ended: Final = Event()
@@ -71,6 +72,18 @@ class JournalLease:
             return LeaseState.LOST
         return LeaseState.VALID if left > 0 else LeaseState.EXPIRED
 
+    def is_silent(self) -> bool:
+        """Return True once a wait for the database has to end: the database answers no renewal.
+
+        The wait ends *patience* seconds after the length of a lease, or earlier after `hurry`.
+        """
+        silent = now() - self._answered_at - self.seconds
+        return silent > self._patience or (silent > 0 and now() > self.latest)
+
+    def is_overdue(self) -> bool:
+        """Return True once the wait for a renewal has to end: after the seconds of a lease, or `end`."""
+        return self._ended.is_set() or now() > self._asked_at + self.seconds
+
     def lose(self) -> None:
         """Record that another owner has the lease."""
         self._is_lost = True
@@ -90,12 +103,13 @@ class JournalLease:
 
     def _run(self) -> None:
         while not self.wait(self.seconds / RENEWALS):
-            renew, asked_at = self._renew(), now()
+            renew, self._asked_at = self._renew(), now()
             if renew is None:
                 return
             with suppress(Exception):  # of any kind: nothing was renewed
                 if renew():
-                    self._until = asked_at + self.seconds
+                    self._until = self._asked_at + self.seconds
                 else:
                     self._is_lost = True
+                self._answered_at = self._asked_at
             del renew

@@ -2,16 +2,19 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar, cast
 from urllib.parse import parse_qsl, quote, urlencode
 
 import psycopg
 from attrs import field, frozen
 from psycopg import InterfaceError, OperationalError
+from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict
 
 from sunshine_async.journal.lease import PATIENCE
+
+T = TypeVar("T")
 
 NO_ADDRESS: Final = (
     "{}: give an address such as postgresql://user:password@host:5432/database, with %40 for @ and "
@@ -41,6 +44,57 @@ _SHOWN: Final = ("host", "port", "dbname")
 _STATE: Final = """SELECT to_regnamespace(%(name)s) IS NOT NULL,
     EXISTS (SELECT FROM pg_class WHERE relnamespace = to_regnamespace(%(name)s)),
     to_regclass(%(name)s || '.version') IS NOT NULL"""
+_INTERVAL: Final = 0.1  # seconds between two looks at the time
+_SILENT: Final = "the server keeps the connection, and hasn't answered for too long"
+
+
+def never() -> bool:
+    """Return False: an answer is never late, since a statement may take any time."""
+    return False
+
+
+class BoundedConnection(psycopg.Connection[Any]):
+    """A connection whose wait for an answer of the server ends once *is_late* returns True.
+
+    Nothing else ends the wait for a server that hangs: the system acknowledges the packets.
+    """
+
+    is_late: Callable[[], bool] = staticmethod(never)
+
+    def wait(self, gen: PQGen[T], interval: float = _INTERVAL, timeout: float | None = None) -> T:
+        """Return the result of *gen*; close the connection and raise `OperationalError` if late."""
+        del timeout  # of notifications
+        return super().wait(_bounded(self, gen), interval)
+
+
+class BoundedAsyncConnection(psycopg.AsyncConnection[Any]):
+    """`BoundedConnection` of an event loop."""
+
+    is_late: Callable[[], bool] = staticmethod(never)
+
+    async def wait(
+        self, gen: PQGen[T], interval: float = _INTERVAL, timeout: float | None = None
+    ) -> T:
+        """Return the result of *gen*; close the connection and raise `OperationalError` if late."""
+        del timeout  # of notifications
+        return await super().wait(_bounded(self, gen), interval)
+
+
+def _bounded(
+    connection: BoundedConnection | BoundedAsyncConnection, exchange: PQGen[T]
+) -> PQGen[T]:
+    """Yield what *exchange* yields; once late, close *connection* and raise `OperationalError`."""
+    try:
+        wanted = next(exchange)
+        while True:
+            ready = yield wanted
+            if not ready and connection.is_late():
+                break
+            wanted = exchange.send(ready)
+    except StopIteration as ended:
+        return cast("T", ended.value)
+    connection.pgconn.finish()
+    raise OperationalError(_SILENT)
 
 
 @frozen
@@ -56,9 +110,13 @@ class Address:
         """Return the settings of a connection; *application* is a name for the lists of the server."""
         return {**_CONNECTION, "application_name": application, **self.parts}
 
-    def connect(self, application: str) -> psycopg.Connection[Any]:
-        """Return a new connection with the `settings` for *application*."""
-        return psycopg.connect(**self.settings(application), autocommit=True)
+    def connect(
+        self, application: str, is_late: Callable[[], bool] = never
+    ) -> psycopg.Connection[Any]:
+        """Return a new connection with the `settings` for *application*, which waits until *is_late*."""
+        connection = BoundedConnection.connect(**self.settings(application), autocommit=True)
+        connection.is_late = is_late
+        return connection
 
 
 def parse_address(url: str) -> Address | None:

@@ -31,6 +31,7 @@ from sunshine_async.journal.lease import PATIENCE, JournalLease, now
 from sunshine_async.journal.postgres_database import (
     PostgresPlace,
     check_tables,
+    never,
     passes_by_itself,
     reason_of,
 )
@@ -48,6 +49,7 @@ from sunshine_async.journal.stream import Database
 T = TypeVar("T")
 
 _APPLICATION: Final = "sunshine-async journal {}"  # in the lists of the server, with the token
+_PROMPT: Final = 5.0  # seconds for an answer that nobody wants to wait for
 _POLL: Final = 0.2  # seconds between two looks at a server that is away, or at another's lease
 
 
@@ -69,13 +71,19 @@ class _Queries(JournalQueries):
         """The URL without the password."""
         return str(self._place)
 
+    def _is_late(self) -> bool:
+        """Return True once the wait for an answer of the server has to end."""
+        return False
+
     def _connect(self) -> psycopg.Connection[Any]:
         """Return the connection, made anew unless there is one."""
         if self._connection is None:
-            self._connection = self._open(self._application)
+            self._connection = self._open(self._application, self._is_late)
         return self._connection
 
-    def _open(self, application: str, *, commit: str = "on") -> psycopg.Connection[Any]:
+    def _open(
+        self, application: str, is_late: Callable[[], bool], *, commit: str = "on"
+    ) -> psycopg.Connection[Any]:
         """Return a new connection with the tables of the journal."""
         settings = {
             "schema": self._place.schema,
@@ -83,7 +91,8 @@ class _Queries(JournalQueries):
             "read_only": "on" if self._READ_ONLY else "off",
         }
         with ExitStack() as stack:
-            connection = stack.enter_context(closing(self._place.address.connect(application)))
+            connection = self._place.address.connect(application, is_late)
+            stack.enter_context(closing(connection))
             connection.execute(postgres_sql.SETTINGS, settings)
             stack.pop_all()
         connection.adapters.register_dumper(str, TextDumper)
@@ -172,8 +181,10 @@ class PostgresJournal(_Queries, JobJournal):
         self._owner: Final = {"token": randbits(62), "lease": place.lease}
         self._application = _APPLICATION.format(self._owner["token"])
         self._renewing: psycopg.Connection[Any] | None = None
+        self._may_wait = may_wait
+        self._wait_until: float | None = None  # before the lease, and after its end
         try:
-            since = self._take(must_exist=must_exist, may_wait=may_wait)
+            since = self._take(must_exist=must_exist)
         except BaseException:
             self._disconnect()
             raise
@@ -181,6 +192,7 @@ class PostgresJournal(_Queries, JobJournal):
             place.lease, self._renew, since=since, patience=self.patience
         )
         self.lease = self._lease
+        self._wait_until = None
 
     def close(self) -> None:
         """Close the journal; another process may then open the journal."""
@@ -188,6 +200,7 @@ class PostgresJournal(_Queries, JobJournal):
             return
         self._lease.end()
         self._lease.lose()  # nothing is sent from now on
+        self._wait_until, self._may_wait = now() + _PROMPT, never
         with self._lock:
             for _ in range(1 if self._connection is None else 2):  # a connection may be dead
                 with suppress(psycopg.Error):  # else the lease ends by itself
@@ -198,7 +211,12 @@ class PostgresJournal(_Queries, JobJournal):
         if self._renewing is not None:
             self._renewing.close()
 
-    def _take(self, *, must_exist: bool, may_wait: Callable[[], bool]) -> float:
+    def _is_late(self) -> bool:
+        if self._wait_until is None:
+            return self._lease.is_silent()
+        return now() > self._wait_until and not self._may_wait()
+
+    def _take(self, *, must_exist: bool) -> float:
         """Become the owner; return the time since which the lease counts.
 
         The lease of another owner has ended if nobody renewed the lease for its whole length, on
@@ -208,6 +226,7 @@ class PostgresJournal(_Queries, JobJournal):
         owner, first_look, reason = seen, now(), ""
         while True:
             since = now()
+            self._wait_until = since + _PROMPT
             ended = seen if seen is not None and since >= first_look + seen.lease else None
             try:
                 connection = self._connect()
@@ -221,7 +240,7 @@ class PostgresJournal(_Queries, JobJournal):
                 return since
             if seen is None:
                 seen, first_look = owner, now()
-            if seen != owner or not may_wait():
+            if seen != owner or not self._may_wait():
                 self._fail(sql.ERROR_REASONS["locked"], JournalInUseError)
             time.sleep(min(_POLL, owner.lease))
 
@@ -253,7 +272,7 @@ class PostgresJournal(_Queries, JobJournal):
         try:
             if self._renewing is None:
                 name = "sunshine-async journal lease"
-                self._renewing = self._open(name, commit="off")
+                self._renewing = self._open(name, self._lease.is_overdue, commit="off")
             found = self._renewing.execute(postgres_sql.RENEW, self._owner).fetchone()
         except psycopg.Error:
             connection, self._renewing = self._renewing, None
@@ -306,7 +325,7 @@ class PostgresJournal(_Queries, JobJournal):
                     passes = passes_by_itself(error)
                 self._disconnect()
                 until = until or now() + self.patience
-                if now() > min(until, self._lease.latest):
+                if now() > min(until, self._lease.latest) or self._lease.is_silent():
                     self._lease.hurry(0.0)  # the next method waits no more
                 elif passes and not self._lease.wait(_POLL):
                     continue

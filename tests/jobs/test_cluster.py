@@ -474,6 +474,20 @@ async def test_a_worker_is_stopped_in_a_part_while_the_database_is_away(
     assert effects(emulator, "sunshine") == {"create": ROWS}
 
 
+async def test_a_worker_that_is_stopped_waits_for_no_database_that_hangs(
+    cluster: Cluster, emulator: Emulator
+) -> None:
+    """After the time of a stop an answer that is late counts as that of a database that is away."""
+    worker = ClusterWorker(cluster, lambda _: sunshine(emulator.transport()), print)
+    assert worker.stop() == 15.0
+    async with cluster.connection() as connection:
+        await connection.execute("SELECT pg_sleep(0.2)")
+        cluster.connector.leave(0.0)
+        with pytest.raises(psycopg.OperationalError, match="hasn't answered for too long"):
+            await connection.execute(f"SELECT pg_sleep({PATIENCE})")
+    await worker.run()
+
+
 async def test_each_absence_of_the_database_is_noted(cluster: Cluster) -> None:
     """A failure is noted once until a write succeeds, and no failure after the stop."""
     notes: list[str] = []

@@ -47,6 +47,27 @@ def test_a_lease_that_is_not_renewed(age: float, state: LeaseState) -> None:
     lease.end()
 
 
+@pytest.mark.parametrize(
+    ("age", "hurried", "is_silent", "is_overdue"),
+    [
+        (0.0, True, False, False),
+        (99.0, False, False, True),
+        (99.0, True, True, True),
+        (999.0, False, True, True),
+    ],
+)
+def test_a_database_without_an_answer(
+    age: float, *, hurried: bool, is_silent: bool, is_overdue: bool
+) -> None:
+    """A wait ends once the lease has expired and nobody wants to wait longer; a renewal's earlier."""
+    lease = JournalLease(50.0, Store([False]).renew, since=now() - age)
+    if hurried:
+        lease.hurry(-1.0)
+    assert (lease.is_silent(), lease.is_overdue()) == (is_silent, is_overdue)
+    lease.end()
+    assert lease.is_overdue()
+
+
 def test_renewals_go_on() -> None:
     """An error of any kind renews nothing and ends nothing: the next renewal counts."""
     store = Store([ConnectionError("away"), RuntimeError("?"), True, True])
@@ -57,6 +78,7 @@ def test_renewals_go_on() -> None:
     assert store.asked.wait(PATIENCE)
     lease.end()
     assert lease.state is not LeaseState.LOST
+    assert lease._answered_at > now() - 60.0
 
 
 def test_a_lease_of_another_owner_is_lost() -> None:

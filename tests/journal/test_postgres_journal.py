@@ -227,6 +227,23 @@ def test_connections_that_are_lost(journal: PostgresJournal, journal_url: str, r
     assert states(reader) == {1: State.WAITING}
 
 
+@pytest.mark.slow
+def test_a_server_that_hangs(journal_url: str) -> None:
+    """A server that keeps its connections and answers nothing is away: all waits end."""
+    hangs = "the server keeps the connection, and hasn't answered for too long"
+    with closing(Impatient(place_at(f"{journal_url}&lease=1"))) as journal:
+        assert journal._renew()
+        journal._lease.end()
+        with place_at(journal_url).address.connect("a test") as other:
+            schema = place_at(journal_url).schema.encode()
+            other.execute(b"BEGIN; LOCK TABLE " + schema + b".owner")
+            with pytest.raises(psycopg.OperationalError, match=hangs):
+                journal._renew()
+        with pytest.raises(JournalAwayError, match=rf"can't be reached: {hangs}\. Run the same"):
+            journal._fetch_all(f"SELECT pg_sleep({PATIENCE})")
+        assert journal.about() == {}
+
+
 @define(eq=False)
 class Relay:
     """A connection to PostgreSQL through a proxy that cuts the connection at a word, once."""
