@@ -67,7 +67,8 @@ def main() -> None:
         sys.exit(2)
     try:
         from sunshine_async.cli.app import run  # noqa: PLC0415 - it imports the extra
-    except KeyboardInterrupt:  # importing takes a while
+
+        run()
+    except KeyboardInterrupt as error:  # before a command has begun
         sys.stderr.write("sunshine-async: interrupted\n")
-        sys.exit(130)
-    run()
+        sys.exit(128 + getattr(error, "number", 2))

@@ -21,6 +21,7 @@ _BAR: Final = 10  # columns at least
 _NAME: Final = 24  # columns at most
 _WIDE: Final = 60  # columns from which on the name of the file is shown
 _GAP: Final = "  "
+_SHORT: Final = 0.95  # seconds: a decimal is shown
 _SLOW: Final = 10  # rows a second up to which a decimal is shown
 
 
@@ -118,7 +119,9 @@ class ProgressDisplay:
 
 
 def format_duration(seconds: float) -> str:
-    """Return *seconds* as ``5 s``, ``2:05`` or ``1:02:05``."""
+    """Return *seconds* as ``0.4 s``, ``5 s``, ``2:05`` or ``1:02:05``."""
+    if 0 < seconds < _SHORT:
+        return f"{max(seconds, 0.01):.1g} s"
     whole = round(seconds)
     if whole < 60:  # noqa: PLR2004 - a minute
         return f"{whole} s"

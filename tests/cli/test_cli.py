@@ -30,7 +30,8 @@ from typer.testing import CliRunner
 from sunshine_async import BasicAuth, ConfigurationError, SunshineClient, __version__, cli
 from sunshine_async.cli import run_job as running
 from sunshine_async.cli import services
-from sunshine_async.cli.app import run
+from sunshine_async.cli.app import app, run
+from sunshine_async.cli.options import SignalInterrupt
 from sunshine_async.cli.output import SHOWN, Printer
 from sunshine_async.cli.services import ConnectionOptions
 from sunshine_async.cli.streams import OutputError, open_streams
@@ -571,6 +572,23 @@ class TestEntry:
         monkeypatch.setattr("sunshine_async.cli.users.find_service", interrupt)
         with pytest.raises(SystemExit, match="130"):
             run()
+        assert capsys.readouterr().err == "sunshine-async: interrupted\n"
+
+    @pytest.mark.parametrize(
+        ("error", "status"), [(KeyboardInterrupt(), "130"), (SignalInterrupt(15), "143")]
+    )
+    def test_interrupted_while_it_starts(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: BaseException,
+        status: str,
+    ) -> None:  # fmt: skip
+        """An interrupt while modules are imported, or commands are made, shows no traceback either."""
+
+        def interrupt(_: Any) -> Never:
+            raise error
+
+        monkeypatch.setattr("typer.main.get_command", interrupt)
+        with pytest.raises(SystemExit, match=status):
+            cli.main()
         assert capsys.readouterr().err == "sunshine-async: interrupted\n"
 
     def test_configuration_errors_of_the_library_are_sentences(

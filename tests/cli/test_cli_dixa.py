@@ -119,7 +119,7 @@ class TestImport:
         assert ended.exit_code == 1
         said = words(ended.stdout)
         assert "requests │ 1 (100 rows in one; look-ups come on top)" in said
-        assert "0 s at least, at 10 requests a second" in said
+        assert "0.1 s at least, at 10 requests a second" in said
         assert "numbers │ 1 (turned into E.164)" in said
         assert "these have no effect: --journal, --grace" in words(ended.stderr)
         without = call("import", users, "--mode", "upsert", "--dry-run")

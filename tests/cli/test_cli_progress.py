@@ -12,7 +12,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from sunshine_async.cli.output import Printer
-from sunshine_async.cli.progress import ProgressLines, progress_figures
+from sunshine_async.cli.progress import ProgressLines, format_duration, progress_figures
 from sunshine_async.jobs.progress import Progress
 
 STEADY = {"rows": 450_123, "total": 1_000_000, "rate": 1234.4, "not_done": 12}
@@ -147,3 +147,13 @@ def test_long_notes(capsys: pytest.CaptureFixture[str]) -> None:
     with Printer().show_progress("users.csv") as display:
         display.update(STATES["held"])
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.0, "0 s"), (1e-9, "0.01 s"), (0.04, "0.04 s"), (0.42, "0.4 s"), (0.949, "0.9 s"),
+     (0.95, "1 s"), (59.4, "59 s"), (125, "2:05"), (3725, "1:02:05")],
+)  # fmt: skip
+def test_a_duration(seconds: float, text: str) -> None:
+    """A short time isn't shown as no time."""
+    assert format_duration(seconds) == text
