@@ -11,6 +11,7 @@ from attrs import field, frozen
 from psycopg import InterfaceError, OperationalError
 from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.waiting import wait_selector
 
 from sunshine_async.journal.lease import PATIENCE
 
@@ -64,7 +65,8 @@ class BoundedConnection(psycopg.Connection[Any]):
     def wait(self, gen: PQGen[T], interval: float = _INTERVAL, timeout: float | None = None) -> T:
         """Return the result of *gen*; close the connection and raise `OperationalError` if late."""
         del timeout  # of notifications
-        return super().wait(_bounded(self, gen), interval)
+        # not the faster `wait` of psycopg: before 3.2.13 that looks at no time
+        return wait_selector(_bounded(self, gen), self.pgconn.socket, interval)
 
 
 class BoundedAsyncConnection(psycopg.AsyncConnection[Any]):
