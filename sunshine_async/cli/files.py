@@ -26,6 +26,8 @@ Write = Callable[[str], object]
 DATABASE_SUFFIXES: Final = ("-wal", "-shm", "-journal", "-lock")
 """Suffixes of the files that SQLite and the journal keep next to a database."""
 
+_ADVICE: Final = "Mend the cause, or name another file"
+
 
 @frozen
 class OutputTarget:
@@ -68,7 +70,7 @@ class OutputTarget:
         try:
             folder = Path(tempfile.mkdtemp(prefix=".sunshine-async-", dir=target.parent))
         except OSError as error:
-            self._fail(f"can't be written: {error.strerror}")
+            self._fail(f"can't be written: {error.strerror}. {_ADVICE}")
         try:
             with self._write_errors():
                 yield folder / target.name
@@ -107,7 +109,7 @@ class OutputTarget:
         try:
             yield
         except OSError as error:
-            message = f"{self.path} can't be written: {error.strerror}"
+            message = f"{self.path} can't be written: {error.strerror}. {_ADVICE}"
             raise OutputError(message) from None
 
     def _fail(self, reason: str) -> NoReturn:

@@ -382,7 +382,10 @@ class TestOutputs:
             ("folder/../users.csv", "is the file that the job read"),
             ("Users.CSV", "is the file that the job read"),
             ("folder", "is a directory"),
-            ("folder/none/x", "can't be written: No such file or directory"),
+            (
+                "folder/none/x",
+                "can't be written: No such file or directory. Mend the cause, or name",
+            ),
         ],
     )
     def test_files_that_are_never_replaced(  # noqa: PLR0917 - pytest's
@@ -455,7 +458,8 @@ class TestOutputs:
             line = f"ulimit -f 64; $SA job failures run.sqlite --out {name} {force}"
             result = shell(line)
             assert result.returncode == 1
-            assert f"{name} can't be written: File too large" in result.stderr
+            said = f"{name} can't be written: File too large. Mend the cause, or name another file"
+            assert said in result.stderr
         assert (tmp_path / "out").read_text() == "old"
         assert sorted(path.name for path in tmp_path.iterdir()) == before
 
