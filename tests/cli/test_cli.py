@@ -30,7 +30,7 @@ from typer.testing import CliRunner
 from sunshine_async import BasicAuth, ConfigurationError, SunshineClient, __version__, cli
 from sunshine_async.cli import run_job as running
 from sunshine_async.cli import services
-from sunshine_async.cli.app import app, run
+from sunshine_async.cli.app import run
 from sunshine_async.cli.options import SignalInterrupt
 from sunshine_async.cli.output import SHOWN, Printer
 from sunshine_async.cli.services import ConnectionOptions
