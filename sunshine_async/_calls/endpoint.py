@@ -1,7 +1,7 @@
 """Operations of a service as values: encode the request, decode the answer or the error. No I/O."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from contextlib import suppress
 from datetime import datetime
 from functools import cached_property
@@ -13,6 +13,7 @@ from urllib.parse import quote, unquote
 from attrs import field, frozen
 
 from sunshine_async import _codec
+from sunshine_async._calls.arguments import argument_of, check_type
 from sunshine_async._calls.error_body import error_details, is_foreign
 from sunshine_async._calls.retry import MAY_HAVE_ACTED, Replay, fault_of, retry_after
 from sunshine_async._http.messages import Request, Response, StreamedBody
@@ -64,23 +65,37 @@ def segment(name: str, value: str) -> str:
 
 
 def _percent_encode(name: str, value: str) -> str:
+    check_type(name, type(value))
     try:
         return quote(value, safe="")
-    except TypeError:
-        message = f"{name} must be text, not {type(value).__name__}"
-        raise TypeError(message) from None
     except UnicodeEncodeError:
         message = f"{name} has a lone surrogate in it, which UTF-8 can't hold"
     raise ValueError(message)
 
 
-def encode_query(values: Mapping[str, str | None]) -> str:
-    """Return the *values* that are set as a query, percent-encoded."""
-    return "&".join(
-        f"{_percent_encode('query', key)}={_percent_encode(key, value)}"
-        for key, value in values.items()
-        if value is not None
-    )
+def encode_query(
+    values: Mapping[str, str | None],
+    declared: Container[str] = (),
+    needed: Container[str] = (),
+) -> str:
+    """Return the *values* that are set as a query, percent-encoded.
+
+    Raise `TypeError` or `ValueError` for a value that is no text, for a missing value of *needed*,
+    and for an empty text of *declared*: the service may take an empty filter for no filter. The
+    error names the argument of a parameter of *declared*, and any other parameter itself.
+    """
+    pairs: list[str] = []
+    for key, value in values.items():
+        if value is None and key not in needed:
+            continue
+        name = argument_of(key) if key in declared else key
+        if value == "" and key in declared:
+            message = (
+                f"{name} is empty: hand in a text{'' if key in needed else ', or leave it out'}"
+            )
+            raise ValueError(message)
+        pairs.append(f"{_percent_encode('query', key)}={_percent_encode(name, cast('str', value))}")
+    return "&".join(pairs)
 
 
 class Json:
@@ -106,6 +121,8 @@ class Endpoint(Generic[B, R]):
     inside: str | None = field(kw_only=True, default=None)
     """The envelope: the key of the answer that holds the result."""
     query: tuple[str, ...] = field(kw_only=True, default=())
+    needs: tuple[str, ...] = field(kw_only=True, default=())
+    """The parameters of *query* that the service requires."""
     ok: tuple[int, ...] = field(kw_only=True, default=(200,))
     """The statuses of success in the specification; every 2xx is read as a success."""
     replay: Replay = field(kw_only=True)
@@ -160,7 +177,7 @@ class Endpoint(Generic[B, R]):
         than the service takes; `TypeError` for a body of another class.
         """
         target = path if isinstance(path, str) else self.fill_path(path)
-        if query and (asked := query if isinstance(query, str) else encode_query(query)):
+        if query and (asked := query if isinstance(query, str) else self.encode_query(query)):
             target = f"{target}?{asked}"
         if body is None and self.accepts in (None, Json):
             return Request(self.method, target)
@@ -168,6 +185,10 @@ class Endpoint(Generic[B, R]):
         if self._takes_stream:
             return Request(self.method, target, cast("StreamedBody", body))
         return Request(self.method, target, encode_body(body, self.max_json_bytes))
+
+    def encode_query(self, values: Mapping[str, str | None]) -> str:
+        """Return the *values* that are set as a query; `TypeError`, `ValueError` if unfit."""
+        return encode_query(values, self.query, self.needs)
 
     def check_body(self, body: object) -> None:
         """Raise `TypeError` for a *body* of another class than the operation takes."""
@@ -303,11 +324,16 @@ def undeclared_endpoint(
     )
 
 
-def query_text(value: str | int | None) -> str | None:
-    """Return a value of a query as text; true and false as in JSON."""
+def query_text(value: str | float | None) -> str | None:
+    """Return a value of a query as text; true and false as in JSON.
+
+    A value of any further type stays as it is: `encode_query` refuses the value.
+    """
     if isinstance(value, bool):
         return "true" if value else "false"
-    return value if value is None else str(value)
+    if isinstance(value, int):
+        return str(int(value))  # as text, an `Enum` is its name
+    return float.__repr__(value) if isinstance(value, float) else value
 
 
 def encode_body(body: object, limit: int = MAX_JSON_BYTES) -> bytes:

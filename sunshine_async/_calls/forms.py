@@ -30,6 +30,7 @@ import anyio
 from anyio.to_thread import run_sync
 from attrs import define, evolve, field, frozen
 
+from sunshine_async._calls.arguments import text_of
 from sunshine_async._http.messages import StreamedBody
 
 FileSource: TypeAlias = (
@@ -142,7 +143,10 @@ class Form(StreamedBody):
 
     def with_texts(self, texts: Mapping[str, str]) -> Self:
         """Return the form with *texts*, by name of field, before the files."""
-        parts = (_part(self._boundary, name) + f"\r\n\r\n{texts[name]}\r\n" for name in texts)
+        parts = (
+            f"{_part(self._boundary, name)}\r\n\r\n{text_of(name, texts[name])}\r\n"
+            for name in texts
+        )
         before = "".join(parts).encode(errors="replace")
         first, *rest = self._files
         return evolve(
@@ -322,9 +326,10 @@ def _file_head(boundary: str, name: str, file: File, source: ByteSource) -> str:
         raise ValueError(message)
     if source.size is not None and source.size > MAX_FILE_BYTES:
         raise ValueError(_too_large(name, source.size))
-    file_name = file.file_name or source.name or file.fallback
+    given = text_of("file_name", file.file_name or "")
+    file_name = given or source.name or file.fallback
     guess = guess_type(file_name, strict=False)[0] or "application/octet-stream"
-    kind = checked_type(file.content_type or guess)
+    kind = checked_type(text_of("content_type", file.content_type or guess))
     return (
         f'{_part(boundary, name)}; filename="{_SPECIAL.sub(_escape, file_name)}"\r\n'
         f"Content-Type: {kind}\r\n\r\n"

@@ -6,6 +6,7 @@ from typing import Any, Final, TypeAlias
 
 from attrs import field, frozen
 
+from sunshine_async._calls.arguments import check_type, several
 from sunshine_async._calls.endpoint import Endpoint, Json
 from sunshine_async._calls.pages import Listing
 from sunshine_async._calls.retry import Replay
@@ -70,8 +71,7 @@ PATCH: Final = Endpoint(
 UPDATE: Final = Endpoint(
     "PUT", _ONE, operation="putEndusersUserid",
     accepts=UpdateEndUserInput, returns=EndUser, inside="data",
-    replay=Replay.IDEMPOTENT,
-    max_json_bytes=MAX_BATCH_BYTES,
+    replay=Replay.IDEMPOTENT, max_json_bytes=MAX_BATCH_BYTES,
 )  # fmt: skip
 ANONYMIZE: Final[Endpoint[None, AnonymizationRequest]] = Endpoint(
     "PATCH", _ONE + "/anonymize", operation="patchEndusersUseridAnonymize",
@@ -102,14 +102,12 @@ CREATE_BULK: Final = Endpoint(
 PATCH_BULK: Final = Endpoint(
     "PATCH", _ALL, operation="patchEndusers",
     accepts=BulkPatchEndUsersInput, returns=_Outcomes, inside="data",
-    replay=Replay.IDEMPOTENT,
-    max_json_bytes=MAX_BATCH_BYTES,
+    replay=Replay.IDEMPOTENT, max_json_bytes=MAX_BATCH_BYTES,
 )  # fmt: skip
 UPDATE_BULK: Final = Endpoint(
     "PUT", _ALL, operation="putEndusers",
     accepts=BulkUpdateEndUsersInput, returns=_Outcomes, inside="data",
-    replay=Replay.IDEMPOTENT,
-    max_json_bytes=MAX_BATCH_BYTES,
+    replay=Replay.IDEMPOTENT, max_json_bytes=MAX_BATCH_BYTES,
 )  # fmt: skip
 ENDPOINTS: Final = (
     LIST, CREATE, GET, PATCH, UPDATE, ANONYMIZE, ANONYMIZATION, PATCH_CUSTOM_ATTRIBUTES,
@@ -197,6 +195,7 @@ class EndUsers:
         assumed to mean open conversations; *force* closes open conversations. May be sent again
         after a lost answer, and may then meet the effect of the first sending.
         """
+        check_type("force", type(force), bool)
         return await self._transport.call(
             ANONYMIZE, path={"end_user_id": end_user_id}, query={"force": "true" if force else None}
         )
@@ -214,8 +213,11 @@ class EndUsers:
         option down to the nested option. None is assumed to clear; attributes left out are assumed
         to stay. May be sent again with the same values. `NotFoundError` without the end user.
         """
+        body, kind = Json(values), type(values)
+        del values  # error reporters attach local variables
+        check_type("values", kind, Mapping)
         return await self._transport.call(
-            PATCH_CUSTOM_ATTRIBUTES, Json(values), path={"end_user_id": end_user_id}
+            PATCH_CUSTOM_ATTRIBUTES, body, path={"end_user_id": end_user_id}
         )
 
     async def create_bulk(self, bodies: Sequence[CreateEndUserInput]) -> _Outcomes:
@@ -224,15 +226,21 @@ class EndUsers:
         An unreadable outcome is an `UnknownOutcome`. The order and the largest number are not
         documented. Not sent again once the service may have acted. `create_many` handles all three.
         """
-        return await self._transport.call(CREATE_BULK, CreateEndUsersInput(data=[*bodies]))
+        return await self._transport.call(
+            CREATE_BULK, CreateEndUsersInput(data=several("bodies", bodies))
+        )
 
     async def patch_bulk(self, bodies: Sequence[BulkPatchEndUserInput]) -> _Outcomes:
         """Patch end users in a single request, as `patch`; return outcomes (patchEndusers)."""
-        return await self._transport.call(PATCH_BULK, BulkPatchEndUsersInput(data=[*bodies]))
+        return await self._transport.call(
+            PATCH_BULK, BulkPatchEndUsersInput(data=several("bodies", bodies))
+        )
 
     async def update_bulk(self, bodies: Sequence[BulkUpdateEndUserInput]) -> _Outcomes:
         """Replace end users in a single request, as `update`; return outcomes (putEndusers)."""
-        return await self._transport.call(UPDATE_BULK, BulkUpdateEndUsersInput(data=[*bodies]))
+        return await self._transport.call(
+            UPDATE_BULK, BulkUpdateEndUsersInput(data=several("bodies", bodies))
+        )
 
     def create_many(
         self,

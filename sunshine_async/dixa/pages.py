@@ -7,6 +7,7 @@ from urllib.parse import urljoin, urlsplit
 
 from attrs import evolve, field, frozen
 
+from sunshine_async._calls.arguments import count_text
 from sunshine_async._calls.endpoint import Endpoint
 from sunshine_async._calls.pages import NO_ID, Listing, Page, Query, unreadable_page
 from sunshine_async._codec import is_unreadable
@@ -50,7 +51,7 @@ class LinkPaging(Generic[T]):
         """Return the query of a *link* to a page of this list; None for any other target."""
         try:
             base = urlsplit(self.base_url)
-            target = urlsplit(urljoin(self.base_url + self.path, link))
+            target = urlsplit(urljoin(self.base_url + self.path, str(link)))
         except ValueError:
             return None
         if (target.scheme, target.netloc.lower()) != (base.scheme, base.netloc.lower()):
@@ -87,11 +88,10 @@ def list_pages(
 ) -> Listing[T]:
     """Return the records at *endpoint* that *filters* select, requested by *send*.
 
-    `ValueError` for a *page_limit* below 1.
+    `ValueError` for an empty filter and a *page_limit* below 1, `TypeError` for another type.
     """
-    if page_limit is not None and page_limit < 1:
-        message = f"page_limit={page_limit}: 1 or more"
-        raise ValueError(message)
+    first = {**filters, "pageLimit": count_text("page_limit", page_limit)}
+    endpoint.encode_query(first)  # an unfit value is refused now, not with the first page
     paging = LinkPaging[T](
         base_url,
         endpoint.request(None, path, {}).target,
@@ -107,6 +107,4 @@ def list_pages(
                 return None
             raise
 
-    limit = None if page_limit is None else str(page_limit)
-    first = {**filters, "pageLimit": limit}
     return Listing(fetch, paging, first=first, from_page=from_page)

@@ -20,6 +20,7 @@ from sunshine_async.smooch.links import (
     ChannelEntityItem,
     LinkRequest,
     LinkRequestResponse,
+    join_ids,
 )
 from sunshine_async.smooch.messages import ImageSource, MessageResponse, image_form
 from sunshine_async.smooch.models import (
@@ -81,7 +82,7 @@ BUSINESS_SYSTEM_IDS: Final[Endpoint[None, AppUserBusinessSystemsResponse]] = End
 )  # fmt: skip
 LINK_REQUESTS: Final[Endpoint[None, LinkRequestResponse]] = Endpoint(
     "GET", _USER + "/linkrequest", operation="getLinkRequests",
-    returns=LinkRequestResponse, query=("integrationIds",),
+    returns=LinkRequestResponse, query=("integrationIds",), needs=("integrationIds",),
     replay=Replay.SAFE,
 )  # fmt: skip
 LINK: Final = Endpoint(
@@ -212,7 +213,7 @@ class AppUsers:
         self, user_id: str, integration_ids: Iterable[str]
     ) -> list[LinkRequest]:
         """Return links by which a user links each of *integration_ids*, 1 or more (getLinkRequests)."""
-        query = {"integrationIds": _join_ids(integration_ids)}
+        query = {"integrationIds": join_ids(integration_ids)}
         answer = await self._transport.call(LINK_REQUESTS, path={"user_id": user_id}, query=query)
         return _list_in(LINK_REQUESTS, answer, "link_requests")
 
@@ -381,18 +382,3 @@ def _list_in(endpoint: Endpoint[None, Any], answer: Any, name: str) -> list[Any]
 def _user_id(body: AppUserPreCreate) -> str:
     PRE_CREATE.check_body(body)
     return body.user_id
-
-
-def _join_ids(integration_ids: Iterable[str]) -> str:
-    """Return *integration_ids* for the query; raise `TypeError` or `ValueError` for invalid ids."""
-    if isinstance(integration_ids, str):
-        message = "integration_ids must be several ids, as in [id], not one text"
-        raise TypeError(message)
-    ids = list(integration_ids)
-    if not ids:
-        message = "integration_ids is empty: at least one is needed"
-        raise ValueError(message)
-    if not all(ids) or any("," in one for one in ids):
-        message = "integration_ids has an empty id, or an id with a comma, which joins ids"
-        raise ValueError(message)
-    return ",".join(ids)

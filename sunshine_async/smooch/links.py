@@ -1,10 +1,12 @@
 """Models for linking a Smooch v1.1 app user to a channel."""
 
+from collections.abc import Iterable
 from typing import Self
 
 from attrs import evolve, field, frozen
 from attrs.validators import instance_of
 
+from sunshine_async._calls.arguments import check_type, several
 from sunshine_async._codec.model import UNSET, Model, Unset, redact
 from sunshine_async.smooch.models import filled, needed
 
@@ -180,6 +182,17 @@ class LinkRequest(Model):
     """A secret until first used: anyone can link with the code."""
     url: str | None = field(default=None, repr=redact)
     """A link to open, with the same effect as *code*."""
+
+
+def join_ids(integration_ids: Iterable[str]) -> str:
+    """Return *integration_ids* for the query; raise `TypeError` or `ValueError` for invalid ids."""
+    ids = several("integration_ids", integration_ids)
+    for each in ids:
+        check_type("each of integration_ids", type(each))
+    if not all(ids) or any("," in one for one in ids):
+        message = "integration_ids has an empty id, or an id with a comma, which joins ids"
+        raise ValueError(message)
+    return ",".join(ids)
 
 
 @frozen(kw_only=True, slots=False)

@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 import anyio
 from attrs import field, frozen
 
+from sunshine_async._calls.arguments import check_type
 from sunshine_async._calls.endpoint import Endpoint, segment
 from sunshine_async._calls.retry import Replay
 from sunshine_async._calls.transport import Transport
@@ -66,10 +67,11 @@ class Activities:
 
         *author* defaults to ``Author(type="business")``.
         """
+        check_type("interval", type(interval), float)
         if not interval > 0:
             message = f"interval={interval}: seconds, more than 0"
             raise ValueError(message)
-        author = author or Author(type="business")
+        author = Author(type="business") if author is None else author
         start, stop = (
             ActivityPost(author=author, type=f"typing:{end}") for end in ("start", "stop")
         )

@@ -34,7 +34,7 @@ class AttachmentDeleteBody(Model):
 UPLOAD: Final = Endpoint(
     "POST", _ATTACHMENTS, operation="UploadAttachment",
     accepts=Form, returns=Attachment, inside="attachment",
-    query=("access", "for", "conversationId"), ok=(201,),
+    query=("access", "for", "conversationId"), needs=("access",), ok=(201,),
     replay=Replay.UNSAFE,  # a second sending leaves a file that no message has
 )  # fmt: skip
 DELETE: Final = Endpoint(

@@ -10,7 +10,8 @@ from typing import Any, Final, TypeAlias, cast
 from attrs import evolve, field, frozen
 
 from sunshine_async import bulk
-from sunshine_async._calls.endpoint import Endpoint
+from sunshine_async._calls.arguments import check_type
+from sunshine_async._calls.endpoint import Endpoint, segment
 from sunshine_async._calls.forms import File
 from sunshine_async._calls.pages import Listing, Page, Query
 from sunshine_async._calls.retry import Replay
@@ -145,6 +146,7 @@ class Messages:
         """
         POST.check_body(body)
         check_once(once, sent_before)
+        check_type("sent_before", type(sent_before), datetime)
         look_up = _look_up(
             self.list(conversation_id),
             (conversation_id, once),
@@ -201,6 +203,7 @@ class Messages:
         may be left. (UploadAttachment, PostMessage)
         """
         check_once(once, sent_before)
+        segment("conversation_id", conversation_id)  # before the upload, which does without
         file = File(source, file_name, content_type)
         draft = FileMessage(media_url="", text=text, alt_text=alt_text)
         body = MessagePost(
@@ -351,9 +354,8 @@ def _check_texts(content: object, *, required: str | None = None) -> None:
     """Raise an error for a text of *content* that is too long, or no text; None: no text."""
     for name in _TEXTS:
         kind = cast("object", getattr(content, name, None)).__class__
-        if not issubclass(kind, str) and (kind is not NoneType or name == required):
-            message = f"{name} must be text, not {kind.__name__}"
-            raise TypeError(message)
+        if kind is not NoneType or name == required:
+            check_type(name, kind)
         if (length := len(getattr(content, name, None) or "")) > MAX_TEXT:
             message = f"{name} has {length} characters: {MAX_TEXT} at most"
             raise ValueError(message)

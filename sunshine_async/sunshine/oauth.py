@@ -44,6 +44,7 @@ class AccessToken(Model):
 AUTHORIZE: Final[Endpoint[None, None]] = Endpoint(
     "GET", "/oauth/authorize", operation="Authorize",
     returns=type(None), query=("client_id", "response_type", "state", "redirect_uri"), ok=(302,),
+    needs=("client_id", "response_type"),
     replay=Replay.SAFE,
 )  # fmt: skip
 GET_TOKEN: Final = Endpoint(

@@ -20,6 +20,7 @@ from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 from attrs import frozen
 
 from sunshine_async import _codec
+from sunshine_async._calls.arguments import check_type
 from sunshine_async._calls.endpoint import Endpoint
 from sunshine_async._calls.pages import Page, unreadable_page
 from sunshine_async._calls.transport import Transport
@@ -87,19 +88,16 @@ def _echoes(key: EchoKey | None, now: Callable[[], float]) -> Generator[list[Any
         _ECHOES.pop(key, None)
 
 
-def check_once(once: object, sent_before: object) -> None:
+def check_once(once: str | None, sent_before: datetime | None) -> None:
     """Raise `ValueError` for a key or a time that can't be used, `TypeError` for a wrong type."""
-    if once is not None and not isinstance(once, str):
-        message = f"once must be text, not {type(once).__name__}"
-        raise TypeError(message)
-    if once is not None and not 1 <= len(once) <= MAX_KEY:
-        message = f"once has {len(once)} characters: 1 to {MAX_KEY}"
-        raise ValueError(message)
+    if once is not None:
+        check_type("once", type(once))
+        if not 1 <= len(once) <= MAX_KEY:
+            message = f"once has {len(once)} characters: 1 to {MAX_KEY}"
+            raise ValueError(message)
     if sent_before is None:
         return
-    if not isinstance(sent_before, datetime):
-        message = f"sent_before must be a datetime, not {type(sent_before).__name__}"
-        raise TypeError(message)
+    check_type("sent_before", type(sent_before), datetime)
     if once is None:
         message = "sent_before needs once=, the key of the earlier attempt"
         raise ValueError(message)
@@ -117,16 +115,20 @@ def check_metadata(
     """Return *metadata* with the mark of *once*; raise `ValueError` for unfit metadata."""
     if not metadata and once is None:
         return metadata
-    marked = {**(metadata or {}), **({} if once is None else {MARK: once})}
-    problem = _problem_of(marked)
+    given: Any = metadata or {}
+    mark = {} if once is None else {MARK: once}
+    problem = _problem_of(given, mark)
     if problem is None:
-        return marked
-    del metadata, marked  # error reporters attach local variables
+        return {**given, **mark}
+    del metadata, given  # error reporters attach local variables
     raise ValueError(problem)
 
 
-def _problem_of(metadata: Mapping[str, Any]) -> str | None:
-    """Return the reason that the service doesn't take *metadata*; None: there is none."""
+def _problem_of(given: Any, mark: Mapping[str, str]) -> str | None:
+    """Return the reason that the service doesn't take metadata with a *mark*; None: there is none."""
+    if not isinstance(given, Mapping):
+        return f"metadata must be a mapping, not {type(given).__name__}"
+    metadata: Mapping[str, Any] = {**given, **mark}
     if any(not isinstance(value, str | float | int | None) for value in metadata.values()):
         return "metadata is nested: the service takes texts, numbers and booleans"
     try:

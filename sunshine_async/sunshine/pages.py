@@ -6,6 +6,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from attrs import evolve, field, fields, frozen
 
+from sunshine_async._calls.arguments import count_text
 from sunshine_async._calls.endpoint import Endpoint, encode_query
 from sunshine_async._calls.pages import Listing, Page, Query, unreadable_page
 from sunshine_async._codec import is_unreadable, name_of, wire_name
@@ -126,28 +127,24 @@ def list_pages(
     - *after* and *before* are ids of records: the list begins behind *after*, or goes backwards
       from *before*. *direction* is the direction without both.
     - *from_page* goes before *after* and *before*.
-    - `ValueError` for both *after* and *before*, for an empty id, and for a *page_size* outside
-      1 to 100.
+    - `ValueError` for both *after* and *before*, for an empty id or filter, and for a *page_size*
+      outside 1 to 100. `TypeError` for a value of another type.
     """
     given = {Direction.FORWARDS: after, Direction.BACKWARDS: before}
     if None not in given.values():
         message = "after and before: the service takes one direction at a time"
         raise ValueError(message)
-    if "" in given.values():
-        message = "after or before is empty: hand in the id of a record"
-        raise ValueError(message)
-    if page_size is not None and not 1 <= page_size <= MAX_PAGE_SIZE:
-        message = f"page_size={page_size}: 1 to {MAX_PAGE_SIZE}"
-        raise ValueError(message)
-    links = {each: f"{each.parameter}={cursor}" for each, cursor in given.items() if cursor}
-    start = str(from_page or next(iter(links.values()), ""))  # a caller may hand in anything
+    endpoint.encode_query({each.parameter: cursor for each, cursor in given.items()})
+    asked = {**filters, "page[size]": count_text("page_size", page_size, MAX_PAGE_SIZE)}
+    all_records = endpoint.encode_query(asked)
+    links = (f"{each.parameter}={str.__str__(one)}" for each, one in given.items() if one)
+    start = str(from_page or next(links, ""))  # a caller may hand in anything
     chosen = (each for each in Direction if start.startswith(each.parameter))
-    asked = {**filters, "page[size]": None if page_size is None else str(page_size)}
     paging = CursorPaging[T](
         str(endpoint),
         name_of(fields(endpoint.returns).items),
         next(chosen, direction),
         asked,
     )
-    first = (paging.query_of(start) if start else None) or encode_query(asked)
+    first = (paging.query_of(start) if start else None) or all_records
     return Listing(send, paging, first=first, from_page=from_page)

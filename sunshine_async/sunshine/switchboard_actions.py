@@ -94,7 +94,7 @@ class SwitchboardActions:
 
         `PermissionDeniedError` without an offer.
         """
-        body = body or AcceptControlBody()
+        body = AcceptControlBody() if body is None else body
         await self._transport.call(ACCEPT_CONTROL, body, path=_path(conversation_id))
 
     async def release_control(
@@ -104,7 +104,7 @@ class SwitchboardActions:
 
         `PermissionDeniedError` if the caller's integration has no control.
         """
-        body = body or ReleaseControlBody()
+        body = ReleaseControlBody() if body is None else body
         await self._transport.call(RELEASE_CONTROL, body, path=_path(conversation_id))
 
 

@@ -11,11 +11,13 @@ from sunshine_async._calls.endpoint import Endpoint, ReadBack
 from sunshine_async._calls.retry import Replay
 from sunshine_async._calls.transport import Transport
 from sunshine_async._calls.upsert import FirstTry, UpsertResult, create_or_else
+from sunshine_async._codec.model import UNSET
 from sunshine_async.sunshine.models import SyncUserBody, User, UserCreateBody, UserUpdateBody
 
 _USERS: Final = "/v2/apps/{app_id}/users"
 _USER: Final = _USERS + "/{user_id_or_external_id}"
 _BRAND: Final = ("brandId",)
+_EMAIL: Final = "filter[identities.email]"
 _CHANGEABLE: Final = tuple(each.name for each in fields(UserUpdateBody))
 
 GET: Final[Endpoint[None, User]] = Endpoint(
@@ -54,7 +56,7 @@ SYNC: Final = Endpoint(
 )  # fmt: skip
 LIST: Final[Endpoint[None, list[User]]] = Endpoint(
     "GET", _USERS, operation="ListUsers",
-    returns=list[User], inside="users", query=("filter[identities.email]", *_BRAND),
+    returns=list[User], inside="users", query=(_EMAIL, *_BRAND), needs=(_EMAIL,),
     replay=Replay.SAFE,
 )  # fmt: skip
 ENDPOINTS: Final = (CREATE, GET, UPDATE, DELETE, DELETE_PERSONAL_INFORMATION, SYNC, LIST)
@@ -99,7 +101,7 @@ class Users:
         """Do `upsert`; return the user and the effect: created, updated, or either (for jobs)."""
         key = _key_of(body)
         changes = UserUpdateBody(**{name: getattr(body, name) for name in _CHANGEABLE})
-        brand_id = body.brand_id or None
+        brand_id = None if body.brand_id is UNSET else body.brand_id
         return await self._create_or(body, lambda: self.update(key, changes, brand_id=brand_id))
 
     async def get_or_create(self, body: UserCreateBody) -> User:
@@ -108,7 +110,7 @@ class Users:
         An existing user stays unchanged. `ValueError` without an external id. (CreateUser, GetUser)
         """
         key = _key_of(body)
-        brand_id = body.brand_id or None
+        brand_id = None if body.brand_id is UNSET else body.brand_id
         return (await self._create_or(body, lambda: self.get(key, brand_id=brand_id))).value
 
     async def _create_or(
@@ -164,9 +166,8 @@ class Users:
         With *surviving_zendesk_id*, the call merges two users, and is not sent again once the
         service may have acted.
         """
-        return await self._transport.call(
-            SYNC, body or SyncUserBody(), path={"zendesk_id": zendesk_id}
-        )
+        body = SyncUserBody() if body is None else body
+        return await self._transport.call(SYNC, body, path={"zendesk_id": zendesk_id})
 
     async def list_by_email(self, email: str, *, brand_id: str | None = None) -> list[User]:
         """Return the users with *email* among the identities (ListUsers).
@@ -174,9 +175,7 @@ class Users:
         The e-mail address in a profile doesn't count. A user without a readable id is left out;
         `ResponseDecodeError` if no user is left then.
         """
-        return await self._transport.call(
-            LIST, query={"filter[identities.email]": email, "brandId": brand_id}
-        )
+        return await self._transport.call(LIST, query={_EMAIL: email, "brandId": brand_id})
 
     def create_many(
         self,

@@ -1,11 +1,12 @@
 """Webhooks of an integration: operations, models, and a webhook made sure of."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import nullcontext, suppress
 from typing import Final, TypeAlias
 
 from attrs import field, frozen
 
+from sunshine_async._calls.arguments import check_type
 from sunshine_async._calls.endpoint import Endpoint
 from sunshine_async._calls.pages import unreadable_page
 from sunshine_async._calls.retry import Replay
@@ -161,9 +162,12 @@ class Webhooks:
         Assumed: the service keeps a target as sent. (ListWebhooks, CreateWebhook, UpdateWebhook,
         DeleteWebhook)
         """
-        if isinstance(triggers, str):
-            message = "triggers must be a list of texts, not one text"
-            raise TypeError(message)
+        check_type("target", type(target))
+        check_type("triggers", type(triggers), Iterable)
+        check_type("replace", type(replace), bool)
+        if not target:
+            message = "target is empty: hand in the URL that the service calls"
+            raise ValueError(message)
         wanted = WebhookCreateBody(
             target=target,
             triggers=[*triggers],

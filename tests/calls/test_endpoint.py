@@ -186,8 +186,8 @@ def test_path_and_query_are_filled_in(request_: Request, target: str) -> None:
 
 
 def test_a_query_that_cannot_be_sent_is_refused() -> None:
-    """A lone surrogate in the query is a `ValueError` that names the parameter, not its value."""
-    with pytest.raises(ValueError, match=r"^brandId has a lone surrogate") as caught:
+    """A lone surrogate in the query is a `ValueError` that names the argument, not its value."""
+    with pytest.raises(ValueError, match=r"^brand_id has a lone surrogate") as caught:
         GET.request(None, ONE, {"brandId": "secret\ud800"})
 
     assert "secret" not in str(caught.value)

@@ -119,6 +119,7 @@ def test_an_endpoint_agrees_with_the_specification(operation: str) -> None:
     assert (endpoint.method, endpoint.path.format_map(camel)) == (facts["method"], facts["path"])
     assert endpoint.ok == (facts["status"],)
     assert list(endpoint.query) == list(facts["query"])
+    assert {*endpoint.needs} == {name for name, needed in facts["query"].items() if needed}
     assert endpoint.accepts is accepts
 
 

@@ -165,6 +165,7 @@ def test_an_endpoint_agrees_with_the_specification(operation: str) -> None:
     assert (endpoint.method, path) == (facts["method"], facts["path"])
     assert endpoint.ok == (facts["status"],)
     assert sorted(endpoint.query) == sorted(facts["query"])
+    assert {*endpoint.needs} == {name for name, needed in facts["query"].items() if needed}
     assert (endpoint.accepts is not None) == ("body" in facts)
     assert (endpoint.accepts is Form) == ("form" in facts)
 

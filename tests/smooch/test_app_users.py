@@ -526,7 +526,7 @@ class TestBadInput:
             ([], ValueError, "integration_ids is empty"),
             (["a", ""], ValueError, "integration_ids has an empty id"),
             (["a,b"], ValueError, "with a comma"),
-            ("abc", TypeError, "integration_ids must be several"),
+            ("abc", TypeError, "integration_ids must be a list"),
         ],
     )
     async def test_integration_ids(self, ids: Any, error: type[Exception], says: str) -> None:

@@ -192,7 +192,7 @@ async def test_bad_input_is_not_sent() -> None:
     with pytest.raises(TypeError, match="takes ConversationUpdateBody, not dict"):
         await conversations.update("c", {})  # type: ignore[arg-type]
     wrong: Any = 5
-    with pytest.raises(TypeError, match=r"filter\[userId\] must be text, not int"):
+    with pytest.raises(TypeError, match=r"^user_id must be text, not int"):
         await conversations.list(user_id=wrong).first(1)
 
     assert requests == []

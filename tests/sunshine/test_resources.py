@@ -1,8 +1,7 @@
 """The small resources of Sunshine v2: the request of each method, results, secrets, bad input."""
 
-import inspect
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -10,7 +9,7 @@ import pytest
 from support.clients import scripted
 from support.specification import facts_in
 
-from sunshine_async import BasicAuth, NotFoundError, Retry, SunshineClient, TransportError
+from sunshine_async import NotFoundError, Retry, SunshineClient, TransportError
 from sunshine_async._codec.model import Model
 from sunshine_async.sunshine import (
     AcceptControlBody,
@@ -138,41 +137,6 @@ async def test_a_method_sends_its_operation(
     )
     assert (json.loads(request.content) if request.content else None) == body
     assert (result is None) == ("answer" not in OPERATIONS[operation])
-
-
-def text_arguments() -> Iterator[tuple[str, str, list[str], str]]:
-    """Yield the methods that take texts only, with the name of each argument that is needed."""
-    client = SunshineClient("app", auth=BasicAuth("id", "secret"))
-    for resource in vars(type(client)):
-        for name, method in inspect.getmembers(
-            getattr(client, resource), inspect.iscoroutinefunction
-        ):
-            needed = [
-                one
-                for one in inspect.signature(method).parameters.values()
-                if one.default is one.empty
-            ]
-            if (
-                resource[0] != "_"
-                and name[0] != "_"
-                and all(one.annotation is str for one in needed)
-            ):
-                for one in needed:
-                    yield resource, name, [each.name for each in needed], one.name
-
-
-@pytest.mark.parametrize(("resource", "method", "names", "missing"), [*text_arguments()])
-async def test_an_id_that_is_none_is_refused(
-    resource: str, method: str, names: list[str], missing: str
-) -> None:
-    """None for an id is refused by name before anything is sent: it never means the client's own app."""
-    client, transport = scripted()
-    values: dict[str, Any] = {name: None if name == missing else "x" for name in names}
-
-    with pytest.raises((TypeError, ValueError), match=f"{missing} must be text, not NoneType"):
-        await getattr(getattr(client, resource), method)(**values)
-
-    assert not transport.requests
 
 
 @pytest.mark.parametrize("body", [None, 5, "x", {"type": "custom"}])

@@ -192,7 +192,7 @@ async def test_one_text_is_no_list_of_triggers() -> None:
     """A text in place of a list would be a trigger a letter."""
     client, transport = scripted(retry=TWICE)
 
-    with pytest.raises(TypeError, match="list of texts"):
+    with pytest.raises(TypeError, match="triggers must be a list"):
         await client.webhooks.ensure("i", TARGET, "conversation:message")
 
     assert transport.requests == []

@@ -166,7 +166,8 @@ SUNSHINE: Final = Service(
                 Recovery.LOOK_UP_OR_RESEND if entry.body.external_id else Recovery.UNKNOWN
             ),
             look_up=lambda client, entry: client.users.get(
-                entry.body.external_id, brand_id=entry.body.brand_id or None
+                entry.body.external_id,
+                brand_id=None if entry.body.brand_id is UNSET else entry.body.brand_id,
             ),
         ),
         Mode.UPDATE: Task(
