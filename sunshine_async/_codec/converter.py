@@ -26,7 +26,7 @@ import attrs
 import orjson
 
 from sunshine_async._codec import reader, unions, writer
-from sunshine_async._codec.model import EXTRA, UnixTime, Unset, name_of, write_datetime
+from sunshine_async._codec.model import EXTRA, UnixTime, Unset, name_of
 
 if TYPE_CHECKING:
     from cattrs import Converter
@@ -221,13 +221,16 @@ def _converter(*, strict: bool) -> "Converter":
     converter = Converter(detailed_validation=False)
     for kind in (str, bool, int, NoneType):
         converter.register_structure_hook(kind, reader.exact_reader(kind))
+    for scalar in writer.NAMES:
+        converter.register_unstructure_hook(scalar, writer.scalar_writer(scalar))
     converter.register_structure_hook(float, reader.read_float)
     converter.register_structure_hook_func(lambda kind: kind is object, lambda value, _: value)
     converter.register_structure_hook(datetime, reader.read_datetime)
-    converter.register_unstructure_hook(datetime, write_datetime)
+    converter.register_unstructure_hook(datetime, writer.write_time)
     converter.register_structure_hook(UnixTime, reader.read_unix_time)
     converter.register_unstructure_hook(UnixTime, UnixTime.to_seconds)
     converter.register_unstructure_hook_func(_is_plain, writer.write_plain)
+    converter.register_unstructure_hook_func(_is_mapping, writer.write_mapping)
     converter.register_structure_hook_func(_is_mapping, reader.exact_reader(dict))
     converter.register_structure_hook_factory(
         unions.is_union, partial(unions.union_reader, strict=strict)
@@ -236,7 +239,7 @@ def _converter(*, strict: bool) -> "Converter":
     converter.register_structure_hook_factory(
         unions.is_list, partial(reader.list_reader, strict=strict)
     )
-    converter.register_unstructure_hook_factory(unions.is_list, unions.list_writer)
+    converter.register_unstructure_hook_factory(unions.is_list, writer.list_writer)
     converter.register_structure_hook_factory(
         attrs.has, partial(reader.model_reader, strict=strict)
     )
@@ -253,7 +256,7 @@ def _is_mapping(kind: Any) -> bool:
 
 
 def _is_plain(kind: Any) -> bool:
-    return _is_mapping(kind) or kind in (Any, object, float) or _is_kind(kind, (list, tuple))
+    return kind in (Any, object) or _is_kind(kind, (list, tuple))
 
 
 def _reader(kind: Any, *, strict: bool) -> unions.Read:
@@ -338,15 +341,10 @@ def _first_misfit(value: Any, kind: Any) -> Misfit:
 
 def _fault_of(value: Any, kind: Any) -> str | None:
     """Return the reason that *value*, apart from the parts inside, can't be encoded as a *kind*."""
-    members = unions.members_of(kind)
-    expected = tuple(each for each in members if attrs.has(each) or _is_kind(each, datetime))
-    is_list = bool(members) and all(map(unions.is_list, members))
-    if (is_list and not writer.is_array(value)) or (expected and not isinstance(value, expected)):
-        wanted = "a list" if is_list else expected[0].__name__
-        hint = "" if is_list else conversion_hint(expected[0], value)
-        return f"expected {wanted}, got {type(value).__name__}{hint}"
     if value is Unset.UNSET:
-        return writer.UNSET_WITHOUT_KEY
+        return writer.UNSET_WITHOUT_KEY if kind in (Any, Unset) else writer.NEEDED
+    if misfit := _type_misfit(value, kind):
+        return misfit
     if isinstance(value, float) and not isfinite(value):
         return writer.NOT_FINITE
     if writer.is_object(value):
@@ -360,6 +358,28 @@ def _fault_of(value: Any, kind: Any) -> str | None:
     return None
 
 
+def _type_misfit(value: Any, kind: Any) -> str | None:
+    """Return the reason that *value* is no *kind*, or None; the parts inside don't count."""
+    members = unions.members_of(kind)
+    is_null = value is None and unions.is_union(kind)
+    if is_null or any(_is_of_kind(value, member) for member in members):
+        is_naive = isinstance(value, datetime) and value.utcoffset() is None
+        return writer.NO_TIME_ZONE if is_naive and kind is not Any else None
+    wanted = "a list" if unions.is_list(members[0]) else writer.name_of_kind(members[0])
+    hint = conversion_hint(members[0], value)
+    return f"expected {wanted}, got {type(value).__name__}{hint}"
+
+
+def _is_of_kind(value: object, kind: Any) -> bool:
+    if kind in (Any, object):
+        return True
+    if unions.is_list(kind):
+        return writer.is_array(value)
+    if _is_mapping(kind):
+        return writer.is_object(value)
+    return writer.is_scalar(value, kind) if kind in writer.NAMES else isinstance(value, kind)
+
+
 def _parts_of(value: Any, kind: Any, path: str) -> Iterator[tuple[Any, Any, str]]:
     """Yield the values inside of *value*, each with its declared type and its path."""
     if writer.is_object(value):
@@ -369,7 +389,8 @@ def _parts_of(value: Any, kind: Any, path: str) -> Iterator[tuple[Any, Any, str]
                 yield inner, Any, reader.join_path(path, ascii(key)[1:-1])
     elif _is_model(value):
         for field in attrs.fields(attrs.resolve_types(type(value))):
-            if (inner := getattr(value, field.name)) is not Unset.UNSET:
+            inner = getattr(value, field.name)
+            if inner is not Unset.UNSET or writer.is_needed(field):
                 at = path if field.name == EXTRA else reader.join_path(path, name_of(field))
                 yield inner, field.type, at
     else:

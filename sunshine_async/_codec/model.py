@@ -211,6 +211,9 @@ def require_time_zone(_model: object, field: "Attribute[Any]", value: object) ->
     if not isinstance(value, datetime):
         message = f"{field.name} must be a datetime, not {type(value).__name__}"
         raise TypeError(message)
+    if value != value:  # noqa: PLR0124 - pandas.NaT, which is a datetime
+        message = f"{field.name} is not a time, but NaT: leave it out"
+        raise ValueError(message)
     if value.utcoffset() is None:
         message = f"{field.name} has no time zone: give it one, such as datetime.now(UTC)"
         raise ValueError(message)

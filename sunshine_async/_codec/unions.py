@@ -1,4 +1,4 @@
-"""Readers and writers of unions and lists: a value or null, models with a tag, or plain types.
+"""Readers and writers of unions: a value or null, models with a tag, or plain types.
 
 The tag is a field such as ``type`` or ``_type``, the same in all members of a union (`TAG`). The
 default of each member's tag field is the member's tag, and one member, the fallback, has the
@@ -7,7 +7,7 @@ default None.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, Union, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Any, TypeAlias, Union, cast, get_args, get_origin
 
 import attrs
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 Read: TypeAlias = Callable[[Any, Any], Any]
 Write: TypeAlias = Callable[[Any], Any]
-
-_PASS_THROUGH: Final = frozenset({str, int, float, bool, dict, list})
 
 
 def is_union(kind: Any) -> bool:
@@ -51,27 +49,37 @@ def union_reader(kind: Any, converter: "Converter", *, strict: bool) -> Read:
 
 
 def union_writer(kind: Any, converter: "Converter") -> Write:
-    """Return the writer of the union *kind*."""
-    first, *rest = members_of(kind)
-    if rest:
-        return lambda value: converter.get_unstructure_hook(type(value))(value)
-    write = converter.get_unstructure_hook(first)
-    if first in _PASS_THROUGH:
-        return write  # `model_writer` doesn't call the identity
+    """Return the writer of the union *kind*, in which None is null."""
+    members = members_of(kind)
+    if len(members) == 1:
+        write = converter.get_unstructure_hook(members[0])
+    elif all(map(attrs.has, members)):
+        write = _tagged_writer(tuple(members), converter)
+    else:
+        write = _plain_writer(members, converter)
     return lambda value: None if value is None else write(value)
 
 
-def list_writer(kind: Any, converter: "Converter") -> Write:
-    """Return the writer of the list *kind*."""
-    [member] = get_args(kind)
-    write = converter.get_unstructure_hook(member)
+def _plain_writer(members: Sequence[Any], converter: "Converter") -> Write:
+    """Return a writer of plain types: a list is written as the list member, the rest as the first."""
+    array = next(filter(is_list, members), members[0])
+    write_first, write_array = map(converter.get_unstructure_hook, (members[0], array))
 
-    def write_list(values: Any) -> Any:
-        if isinstance(values, str | bytes):  # else a list of letters
+    def write(value: object) -> Any:
+        return (write_array if isinstance(value, list | tuple) else write_first)(value)
+
+    return write
+
+
+def _tagged_writer(members: tuple[type, ...], converter: "Converter") -> Write:
+    """Return the writer of a value of one of the models *members*."""
+
+    def write(value: object) -> Any:
+        if not isinstance(value, members):
             raise TypeError
-        return [write(value) for value in values]
+        return converter.get_unstructure_hook(type(value))(value)
 
-    return write_list
+    return write
 
 
 def _plain_reader(members: Sequence[Any], converter: "Converter") -> Read:

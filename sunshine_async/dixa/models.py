@@ -4,8 +4,8 @@ Bodies (``...Input``) leave out `UNSET` and send None as null. The service may t
 or for a wish to clear: the documentation doesn't say. In answers, an absent field reads as None,
 and so does a value of an unexpected type; *extra* keeps the raw value under the wire name. A number
 for a text id reads as text. Each model keeps unknown keys in *extra*, and sends *extra* back out.
-Nothing is checked or rewritten here. Phone numbers are wanted in E.164 (``+4512345678``). A
-``repr`` shows no personal data.
+No value is rewritten here. A value of another type than declared is a `ValueError` when the body is
+sent. Phone numbers are wanted in E.164 (``+4512345678``). A ``repr`` shows no personal data.
 """
 
 from datetime import datetime

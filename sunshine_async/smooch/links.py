@@ -1,10 +1,9 @@
 """Models for linking a Smooch v1.1 app user to a channel."""
 
 from collections.abc import Iterable
-from typing import Self
+from typing import Any, Self
 
-from attrs import evolve, field, frozen
-from attrs.validators import instance_of
+from attrs import Attribute, evolve, field, frozen
 
 from sunshine_async._calls.arguments import check_type, several
 from sunshine_async._codec.model import UNSET, Model, Unset, redact
@@ -41,6 +40,13 @@ class ConfirmationMessage(Model):
     avatar_url: str | Unset = field(default=UNSET, repr=redact)
 
 
+def _message(_model: object, field: "Attribute[Any]", value: object) -> None:
+    """Raise `TypeError` for a message of another type; the error doesn't show the value."""
+    if not isinstance(value, ConfirmationMessage | Unset):
+        message = f"{field.name} must be a ConfirmationMessage, not {type(value).__name__}"
+        raise TypeError(message)
+
+
 @frozen(kw_only=True, slots=False)
 class Confirmation(Model):
     """Confirmation of a link."""
@@ -50,9 +56,7 @@ class Confirmation(Model):
 
     ``prompt`` (Twilio only: by the user's answer to a text of the service).
     """
-    message: ConfirmationMessage | Unset = field(
-        default=UNSET, validator=instance_of((ConfirmationMessage, Unset))
-    )
+    message: ConfirmationMessage | Unset = field(default=UNSET, validator=_message)
 
     def __attrs_post_init__(self) -> None:
         if self.type == "userActivity" and self.message is UNSET:

@@ -18,6 +18,7 @@ from typing import Any, Final, TypeAlias, TypeVar, cast
 
 from attrs import Attribute, field, frozen
 
+from sunshine_async._calls.arguments import check_type
 from sunshine_async._codec.model import AS_ID, UNSET, Model, Unset, redact, require_time_zone
 
 T = TypeVar("T")
@@ -29,8 +30,8 @@ MAX_PROPERTIES_BYTES: Final = 4096
 
 
 def filled(_model: object, field: "Attribute[Any]", value: object) -> None:
-    """Validate a required field: raise `ValueError` for an empty value."""
-    needed(field.name, value)
+    """Validate a required text: `ValueError` for an empty value, `TypeError` for another type."""
+    check_type(field.name, type(needed(field.name, value)))
 
 
 def needed(name: str, value: T) -> T:
@@ -108,7 +109,7 @@ class MergedUser(Model):
 
 
 def _merged_user(user: str | MergedUser) -> MergedUser:
-    return MergedUser(id=user) if isinstance(user, str) else user
+    return user if isinstance(user, MergedUser) else MergedUser(id=user)
 
 
 @frozen(kw_only=True, slots=False)

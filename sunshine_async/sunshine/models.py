@@ -6,7 +6,8 @@
   an unexpected type: the raw value stays in *extra*, under the name on the wire. A number for a
   text id reads as text.
 - Each model keeps unknown keys in *extra*, and sends *extra* back out.
-- The service checks limits, and answers 400; the models check only that times have a zone.
+- The service checks limits, and answers 400. A value of another type than declared is a
+  `ValueError` before anything is sent. Times have a zone.
 - A ``repr`` shows no personal data.
 """
 

@@ -222,7 +222,9 @@ async def test_an_item_that_is_no_pair_fails_by_name(
         [outcome] = [one async for one in outcomes]
 
     assert isinstance(outcome, bulk.Failed)
-    assert str(outcome.error) == f"an item must be a pair of id and body, not {type(item).__name__}"
+    assert str(outcome.error).startswith(
+        f"an item must be a pair (id, body), not {type(item).__name__}"
+    )
     assert transport.requests == []
 
 

@@ -308,11 +308,11 @@ class TestLostAnswers:
         assert caught.value.attempts == 2
 
     async def test_a_key_that_cannot_be_read_back_is_a_conflict(self) -> None:
-        """A key that is no text can't be looked for: the conflict comes out, in doubt."""
+        """A key that no path can hold can't be looked for: the conflict comes out, in doubt."""
         client, _ = scripted(LOST, TAKEN)
 
         with pytest.raises(ConflictError) as caught:
-            await client.users.create(UserCreateBody(external_id=5))  # type: ignore[arg-type]
+            await client.users.create(UserCreateBody(external_id="jane\n1"))
 
         assert caught.value.resent
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from copy import copy
 from datetime import UTC, datetime, timedelta, timezone
-from enum import StrEnum
+from enum import Enum, StrEnum
 from importlib import import_module
 from typing import Any, Final, get_origin
 
@@ -861,3 +861,112 @@ def test_an_error_leaves_no_data_to_the_garbage_collector(fail: Callable[[], obj
         assert sum(isinstance(one, ValueError) for one in gc.get_objects()) == before
     finally:
         gc.enable()
+
+
+class Level(Enum):
+    """An enumeration of texts that are no text as such."""
+
+    HIGH = "high"
+
+
+@attrs.frozen(kw_only=True, slots=False)
+class Loaded:
+    """A model that needs a field of every kind."""
+
+    name: str
+    is_new: bool
+    how_many: int
+    price: float
+    tags: list[str]
+    best: Part
+    since: datetime
+    metadata: Mapping[str, Any]
+    note: str | None = None
+    also: list[str] | str | None = None
+    extra: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
+
+
+LOADED: Final = Loaded(
+    name="a", is_new=True, how_many=1, price=1.5, tags=["b"], best=Part(name="c"), since=AT,
+    metadata={"d": 1},
+)  # fmt: skip
+UNFIT: Final[dict[str, tuple[list[Any], str]]] = {
+    "name": ([5, True, 1.5, b"x", ["x"], {"a": 1}, None, AT], "expected text, got"),
+    "is_new": (["false", 0, 1, 1.5, [], {}, None], "expected true or false, got"),
+    "how_many": (["1", True, 1.5, [], {}, None], "expected an integer, got"),
+    "price": (["1.5", False, [], {}, None], "expected a number, got"),
+    "tags": (["b", b"b", 5, {"b"}, {"b": 1}, iter(["b"]), None], "expected a list, got"),
+    "best": (["c", 5, {"name": "c"}, [], None, LOADED], "expected Part, got"),
+    "since": (["2020-01-01", 5, AT.date(), None], "expected datetime, got"),
+    "metadata": (["d", 5, True, [], [("d", 1)], None], "expected a mapping, got"),
+    "note": ([5, [], {}], "expected text, got"),
+    "also": ([5, {}, iter(["b"])], "expected a list, got"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        pytest.param(name, value, reason, id=f"{name} {type(value).__name__} {number}")
+        for name, (values, reason) in UNFIT.items()
+        for number, value in enumerate(values)
+    ],
+)
+def test_a_value_of_another_type_is_refused(name: str, value: Any, reason: str) -> None:
+    """The error names the field, the type expected and the type found: no generator is used up."""
+    body = attrs.evolve(LOADED, **{name: value})
+
+    for write in (encode, unstructure):
+        with pytest.raises(
+            ValueError, match=rf"^{wire_name(name)}: {reason} {type(value).__name__}$"
+        ):
+            write(body)
+
+
+@pytest.mark.parametrize("name", [at.name for at in attrs.fields(Loaded) if at.name != "extra"])
+def test_unset_is_no_value(name: str) -> None:
+    """`UNSET` leaves out a field that may be left out, and is refused where the field is needed."""
+    body = attrs.evolve(LOADED, **{name: UNSET})
+
+    if attrs.fields_dict(Loaded)[name].default is None:
+        assert encode(body) == encode(LOADED)
+        return
+    with pytest.raises(ValueError, match=rf"^{wire_name(name)}: UNSET leaves a key out, and this"):
+        encode(body)
+
+
+@pytest.mark.parametrize(
+    ("tags", "reason"),
+    [
+        ([None], "expected text, got NoneType"),
+        (["b", UNSET], "UNSET leaves"),
+        ([["b"]], "expected"),
+    ],
+)
+def test_an_item_of_another_type_is_refused(tags: list[Any], reason: str) -> None:
+    """The error names the item by its index."""
+    with pytest.raises(ValueError, match=rf"^tags\[{len(tags) - 1}\]: {reason}"):
+        encode(attrs.evolve(LOADED, tags=tags))
+
+
+def test_subclasses_and_enums_go_out_by_value() -> None:
+    """A subclass of a text or number, and an `Enum`, are written as the plain value."""
+
+    class Price(float):
+        """A number of a library, such as numpy's."""
+
+    body = attrs.evolve(
+        LOADED, name=Color.RED, note=Level.HIGH, price=Price(2.5), tags=(Color.RED,), also=["x"]
+    )
+
+    assert decode(encode(body)) == {
+        **decode(encode(LOADED)), "name": "red", "note": "high", "price": 2.5, "tags": ["red"],
+        "also": ["x"],
+    }  # fmt: skip
+    assert decode(encode(attrs.evolve(LOADED, price=2)))["price"] == 2
+
+
+def test_a_time_without_a_zone_is_refused_in_every_model() -> None:
+    """Nobody can tell which time it is: the zone of this machine is no answer."""
+    with pytest.raises(ValueError, match=r"^since: the time has no zone"):
+        encode(attrs.evolve(LOADED, since=AT.replace(tzinfo=None)))

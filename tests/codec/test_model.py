@@ -246,3 +246,18 @@ def test_a_subclass_keeps_its_own_methods() -> None:
     assert repr(jane) == "Jane"
     assert {jane} == {other}
     assert to_dict(jane) == {"givenName": "Jane", "surname": "Doe"}
+
+
+def test_a_missing_time_of_pandas_is_refused() -> None:
+    """``pandas.NaT`` is a datetime that equals nothing, and has no zone to ask for."""
+
+    class NaT(datetime):
+        """Like pandas' own."""
+
+        __hash__ = datetime.__hash__
+
+        def __ne__(self, other: object) -> bool:
+            return True
+
+    with pytest.raises(ValueError, match=r"^signed_up_at is not a time, but NaT"):
+        sunshine.UserCreateBody(signed_up_at=NaT(2020, 1, 1, tzinfo=UTC))

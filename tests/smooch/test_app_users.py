@@ -742,3 +742,21 @@ class TestClient:
         assert (error.code, error.title) == ("bad_request", "should be an email")
         assert error.endpoint == "GET /v1.1/apps/{app_id}/appusers/{user_id}"
         assert "jane" not in str(error)
+
+
+@pytest.mark.parametrize("value", ["secret words", 5, None])
+def test_a_confirmation_of_another_type_shows_no_value(value: Any) -> None:
+    """The error has the type of the message, not the message, which is personal data."""
+    with pytest.raises(TypeError) as caught:
+        Confirmation(type="prompt", message=value)
+
+    assert str(caught.value) == f"message must be a ConfirmationMessage, not {type(value).__name__}"
+
+
+@pytest.mark.parametrize("value", [5, ["a"], b"a"])
+def test_an_id_of_another_type_is_refused(value: Any) -> None:
+    """A user's id is text, also in a merge."""
+    with pytest.raises(TypeError, match=f"^id must be text, not {type(value).__name__}$"):
+        AppUserMerge(surviving=value, discarded="b")
+    with pytest.raises(TypeError, match=f"^user_id must be text, not {type(value).__name__}$"):
+        AppUserPreCreate(user_id=value)
