@@ -15,6 +15,7 @@ Query: TypeAlias = Mapping[str, str | None] | str
 NO_ID: Final = "a record has no id that can be read, so nobody can tell whose it is"
 _ELSEWHERE: Final = "it leads to no page of this list, so it was not followed"
 _REPEATED: Final = "it leads to a page that was given already"
+_SHARED: Final = "another task reads this iterator: hand its records on, as bulk.run does"
 MAX_EMPTY: Final = 100
 """Pages in a row without a record, after which a list counts as endless (assumed)."""
 _ENDLESS: Final = f"it leads on after {MAX_EMPTY} pages without a record: from_page= goes on there"
@@ -69,6 +70,8 @@ class Listing(Generic[T]):
 
     - An error in the middle has *from_page*, which continues with the first page not yet returned,
       unless there is no such page.
+    - An iterator is for one task at a time: a second task that reads gets a `RuntimeError`, since
+      both would get the same page.
     - A record without a readable id is left out, and counted in `Page.unreadable`.
     - `ResponseDecodeError`: a filter found records, and none is readable; or the link to the next
       page is unreadable, leads outside the list, leads to a page already returned, or leads on after
@@ -126,11 +129,21 @@ class _PageIterator(Generic[T]):
     _empty: int = field(default=0, init=False)
     """Pages without a record since the last record."""
     _ended: bool = field(default=False, init=False)
+    _reading: bool = field(default=False, init=False)
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Page[T]:
+        if self._reading:
+            raise RuntimeError(_SHARED)
+        self._reading = True
+        try:
+            return await self._next_page()
+        finally:
+            self._reading = False
+
+    async def _next_page(self) -> Page[T]:
         if self._ended:
             raise StopAsyncIteration
         query = self._first if self._link is None else self._next_query(self._link)

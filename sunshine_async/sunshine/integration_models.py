@@ -92,7 +92,9 @@ class Android(_Sdk):
     client_email: str | None = None
     private_key: str | None = field(default=None, repr=redact)
     server_key: str | None = field(default=None, repr=redact)
+    """Deprecated by the service."""
     sender_id: str | None = None
+    """Deprecated by the service."""
     type: str = field(default="android", metadata=AS_TYPE)
 
 

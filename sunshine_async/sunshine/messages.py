@@ -211,6 +211,7 @@ class Messages:
         )
         del source, text, alt_text, metadata  # error reporters attach local variables
         check_post(body, once)
+        unstructure(body)  # a value of another type is refused before the upload
         if once is not None and sent_before is not None:
             look_up = _look_up(
                 self.list(conversation_id), (conversation_id, once), author, _has_file

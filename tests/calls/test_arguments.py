@@ -152,6 +152,7 @@ REFUSED: list[tuple[Any, str, str, tuple[Any, ...], dict[str, Any], str]] = [
     (sunshine, "users", "list_by_email", (None,), {}, "^email must be text, not NoneType$"),
     (sunshine, "messages", "send_file", (None, b"x"), {}, "^conversation_id must be text"),
     (sunshine, "messages", "send_file", ("..", b"x"), {}, "^conversation_id can't be"),
+    (sunshine, "messages", "send_file", ("c", b"x"), {"alt_text": 5}, "altText: expected text, got int$"),
     (sunshine, "messages", "send_text", ("c", "hi"), {"metadata": 5}, "^metadata must be a mapping"),
     (sunshine, "attachments", "upload", (b"x",), {"access": None}, "^access must be text"),
     (sunshine, "attachments", "upload", (b"x",), {"access": "public", "for_": ""}, "^for_ is empty"),

@@ -1,5 +1,6 @@
 """Lists of Sunshine v2: cursors forwards and backwards, errors in the middle, hostile answers."""
 
+import asyncio
 import pickle
 from typing import Any
 
@@ -11,7 +12,7 @@ from sunshine_async import (
     Retry,
     ServerError,
 )
-from sunshine_async.sunshine import Participant
+from sunshine_async.sunshine import Page, Participant
 from sunshine_async.testing import Answer, ScriptedTransport
 
 ONE_ATTEMPT = Retry(max_attempts=1)
@@ -255,3 +256,23 @@ async def test_fewer_records_than_asked_for_are_all() -> None:
     client, _ = scripted(page("a"), retry=ONE_ATTEMPT)
 
     assert [one.id for one in await client.participants.list("c1").first(2)] == ["a"]
+
+
+@pytest.mark.parametrize("of", ["records", "pages"])
+async def test_an_iterator_is_for_one_task(of: str) -> None:
+    """Two tasks that read one iterator would both get each record: the second is told."""
+    client, transport = scripted(
+        page("a", hasMore=True, afterCursor="a"), page("b"), retry=ONE_ATTEMPT
+    )
+    listing = client.participants.list("c1")
+    iterator: Any = aiter(listing) if of == "records" else listing.pages()
+
+    first, second = await asyncio.gather(anext(iterator), anext(iterator), return_exceptions=True)
+
+    assert isinstance(second, RuntimeError)
+    assert "another task reads this iterator" in str(second)
+    assert first == (
+        Participant(id="a") if of == "records" else Page([Participant(id="a")], "page[after]=a")
+    )
+    assert (await anext(iterator)) in (Participant(id="b"), Page([Participant(id="b")]))
+    assert len(transport.requests) == 2
