@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.size import sized
 
-from sunshine_async import UNSET, Unset, from_dict
+from sunshine_async import UNSET, Unset, from_dict, sunshine
 from sunshine_async._codec import (
     Misfit,
     covers,
@@ -970,3 +970,12 @@ def test_a_time_without_a_zone_is_refused_in_every_model() -> None:
     """Nobody can tell which time it is: the zone of this machine is no answer."""
     with pytest.raises(ValueError, match=r"^since: the time has no zone"):
         encode(attrs.evolve(LOADED, since=AT.replace(tzinfo=None)))
+
+
+@pytest.mark.parametrize("content", ["Hello", {"type": "text"}, 5, sunshine.Author(type="user")])
+def test_a_value_that_is_no_member_of_a_union_is_refused(content: Any) -> None:
+    """A union of models takes its members only, as a field of one model takes that model."""
+    with pytest.raises(
+        ValueError, match=f"^content: expected TextMessage, got {type(content).__name__}$"
+    ):
+        encode(sunshine.MessagePost(content=content))
