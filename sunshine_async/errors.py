@@ -178,7 +178,7 @@ class ApiError(SunshineError, advice="Check the request, base_url and the networ
     """The service refused the call. A subclass stands for each common status."""
 
     is_foreign: bool = False
-    """True if the body was lost, or isn't JSON: then a gateway may have answered, not the service."""
+    """True if the body isn't JSON: then a gateway may have answered, not the service."""
 
     _attributes = (
         *_COMMON,

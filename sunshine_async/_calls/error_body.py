@@ -54,11 +54,13 @@ def _shorten(text: str | None, hidden: list[str]) -> str | None:
 
 
 def is_foreign(response: Response) -> bool:
-    """Return True if the body was lost, or isn't JSON: perhaps a gateway's page, or a part of it."""
+    """Return True if the body isn't JSON: perhaps a gateway's page. A lost body is what its type says."""
+    if response.body_error:
+        return "json" not in response.headers.get("content-type", "").lower()
     try:
         _codec.decode(response.body)
     except _codec.Misfit:
-        return bool(response.body_error or response.body.strip())
+        return bool(response.body.strip())
     return False
 
 

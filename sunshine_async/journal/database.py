@@ -217,10 +217,11 @@ class SingleProcessDatabase(DatabaseFile):
         process.
         """
         with self._locked() as database:
+            has_begun = database.in_transaction  # an error once closed, which removes the -wal file
             files = _identity(self._real), _identity(self._wal)
             if files != (self._identity, self._wal_identity):
                 self._fail(self.REASONS["removed"])
-            if not database.in_transaction:  # after an error
+            if not has_begun:  # after an error
                 database.execute("BEGIN IMMEDIATE")
             try:
                 yield database

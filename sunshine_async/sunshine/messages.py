@@ -288,13 +288,9 @@ class Messages:
         async def fetch(query: Query) -> MessageListResponse:
             return await self._transport.call(LIST, path=path, query=query)
 
+        backwards = Direction.BACKWARDS
         return list_pages(
-            fetch,
-            LIST,
-            after=after,
-            before=before,
-            from_page=from_page,
-            direction=Direction.BACKWARDS,
+            fetch, LIST, after=after, before=before, from_page=from_page, direction=backwards
         )
 
 

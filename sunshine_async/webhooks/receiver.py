@@ -265,14 +265,12 @@ class Receiver:
     async def _delivery(self, scope: Scope, receive: Receive) -> RawDelivery | WebhookError | None:
         """Return the verified delivery, or an error with the status; None if the client has gone."""
         headers = {
-            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+            key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]
         }
         body = await self._body(headers, receive)
         return self._parser.read(headers, body) if isinstance(body, bytes) else body
 
-    async def _body(
-        self, headers: Mapping[str, str], receive: Receive
-    ) -> bytes | WebhookError | None:
+    async def _body(self, headers: dict[str, str], receive: Receive) -> bytes | WebhookError | None:
         """Return the body, the error of a body that is too long, or None if the client has gone."""
         length = headers.get("content-length", "")
         reason = f"the body is longer than {self._max_bytes} bytes"

@@ -350,6 +350,16 @@ class TestLostAnswers:
         assert caught.value.maybe_applied
         assert caught.value.is_foreign
 
+    async def test_a_404_of_the_service_whose_body_was_lost_settles(self) -> None:
+        """A body that was lost on the way is the service's where the head says that it was JSON."""
+        fields = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+        cut = httpx.ByteStream(gzip.compress(b"{}")[:-1])
+        client, transport = scripted(LOST, httpx.Response(404, stream=cut, headers=fields))
+
+        await client.users.delete("jane-1")
+
+        assert len(transport.requests) == 2
+
     async def test_clearing_data_of_a_user_that_is_gone_is_not_done(self) -> None:
         """A 404 says nothing of what an earlier sending cleared: it stays in doubt."""
         client, _ = scripted(LOST, GONE)
