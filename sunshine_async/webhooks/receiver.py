@@ -1,7 +1,7 @@
 """Receiver of webhooks: an ASGI application that stores deliveries and runs handlers."""
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from inspect import iscoroutinefunction

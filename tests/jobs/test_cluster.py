@@ -342,6 +342,7 @@ async def test_the_part_of_a_lost_worker_that_cannot_be_returned(
     assert told.startswith(f"Trying again: {LOST}: the database can't be used: the user lacks")
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # threads of other tests
 def test_the_folder_of_a_killed_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next worker removes the folder of a killed worker, and no folder of another worker or program."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))

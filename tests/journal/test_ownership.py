@@ -148,6 +148,7 @@ def test_a_lock_that_is_gone_before_it_is_opened(
         assert is_locked(path)
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # threads of other tests
 def test_a_fork(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The journal stays with the parent: a child neither writes to it nor closes it."""
     with closing(Journal(path)) as journal:
