@@ -106,11 +106,12 @@ def load_file(
 ) -> int:
     """Load the rows of a file into *journal*; return 0, or the rows read before a stop, if known.
 
-    The journal doesn't change until all rows are read. A stop is one of *rows* too. With
-    ``max_failures`` rows that can't be sent are bad at once, and not just before sending. Raise
-    `JournalError` for the journal of another part. Unless the changed source is accepted, raise `JournalError` also if an unfinished
-    run had different rows, or if rows without a key can't be told from users created before. Raise
-    `SourceError` for a file that changes while loading.
+    The journal doesn't change until all rows are read. *rows* may end by a stop too, in a
+    `SourceError`. With ``max_failures`` rows that can't be sent are bad at once, and not just before
+    sending. Raise `JournalError` for the journal of another part. Unless the changed source is
+    accepted, raise `JournalError` also if an unfinished run had different rows, or if rows without a
+    key can't be told from users created before. Raise `SourceError` for a file that changes while
+    loading.
     """
     part = str(rows.partition or "the whole file")
     source = {"digest": digest_of(rows), "meant": rows.meant, "source": rows.name, PART: part}
