@@ -1,15 +1,16 @@
 """Retry decisions: which request may be sent again, and when. No clock, no I/O."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from math import inf
-from typing import Final
+from typing import Any, Final
 
 from attrs import frozen
 
+from sunshine_async._codec.model import fits
 from sunshine_async.errors import Fault
 
 _VALUES: Final = r"\s*(?:[A-Za-z]{3,9},\s*)?[^,]+"
@@ -82,6 +83,14 @@ def fault_of(status: int) -> Fault | None:
     return FAULT_OF.get(status) or FAULT_OF_CLASS.get(status // 100, Fault.UNAVAILABLE)
 
 
+_SETTINGS: Final[Sequence[tuple[str, Callable[[Any], bool], str]]] = (
+    ("max_attempts", lambda it: it >= 1, "the first counts too, so 1 or more"),
+    ("first_wait", lambda it: it >= 0, "seconds, 0 or more"),
+    ("max_wait", lambda it: it >= 0, "seconds, 0 or more"),
+    ("deadline", lambda it: it > 0, "seconds, more than 0"),
+)
+
+
 @frozen(kw_only=True)
 class Retry:
     """Retry rule of a client: number of attempts, waits between attempts, deadline of a call.
@@ -104,16 +113,11 @@ class Retry:
     deadline: float = 120.0
 
     def __attrs_post_init__(self) -> None:
-        if self.max_attempts < 1:
-            message = f"Retry(max_attempts={self.max_attempts}): the first counts too, so 1 or more"
-            raise ValueError(message)
-        for name in ("first_wait", "max_wait"):
-            if not getattr(self, name) >= 0:  # so NaN is refused too
-                message = f"Retry({name}={getattr(self, name)}): seconds, 0 or more"
+        for name, works, hint in _SETTINGS:
+            value = getattr(self, name)
+            if not fits(works, value):
+                message = f"Retry({name}={value!r}): {hint}"
                 raise ValueError(message)
-        if not self.deadline > 0:
-            message = f"Retry(deadline={self.deadline}): seconds, more than 0"
-            raise ValueError(message)
 
     def wait(
         self,

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from contextlib import suppress
 from math import inf
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from sunshine_async._codec.model import fits
 from sunshine_async._pace.breaker import FAILURES, FEW_FAILURES, CircuitBreaker, RetryBudget, Sign
 from sunshine_async._pace.concurrency import OverloadLimit
 from sunshine_async._pace.evidence import HeaderLimit
@@ -43,10 +44,9 @@ class Pace(Slots):
     - Interactive calls start first, and own a tenth of each window: by so many calls, interactive
       calls may go ahead of the rate. Of a window that headers tell, a batch never takes the last
       tenth; the tenth shrinks with the time left.
-    - Refusals at random (noise) lower nothing for long: after a refusal that stays alone the rate
-      doubles each second, and noise stays as rare as before, unlike the refusals of a limit. Noise
-      isn't looked for below 15 calls a second, where a window is known, nor where the service asks
-      for more than two seconds.
+    - Refusals at random (noise) lower nothing for long: after a lone refusal the rate doubles each
+      second, and noise stays as rare as before, unlike refusals of a limit. Noise isn't looked for
+      below 15 calls a second, in a known window, nor where the service asks for more than 2 s.
     - The lessons are forgotten when for 5 minutes there was no 429 and no call waited because of
       the rate. `snapshot` shows the lessons, which a job's journal keeps for the next run.
 
@@ -73,15 +73,15 @@ class Pace(Slots):
         max_outage: float = 900.0,
         shared: "Allowance | None" = None,
     ) -> None:
-        no = "leave it out for no bound"
-        for name, value, works, hint in (
-            ("rate", rate, rate is None or 0 < rate < inf, f"calls a second, more than 0; {no}"),
-            ("burst", burst, burst is None or 1 <= burst < inf, "how many may start at once, 1 or more"),
-            ("max_in_flight", max_in_flight, max_in_flight is None or max_in_flight >= 1, f"1 or more; {no}"),
-            ("max_outage", max_outage, max_outage >= 0, "seconds, 0 or more"),
-        ):  # fmt: skip
-            if not works:
-                message = f"Pace({name}={value}): {hint}"
+        settings: tuple[tuple[str, Any, Callable[[Any], bool], str], ...] = (
+            ("rate", rate, lambda it: it is None or 0 < it < inf, "calls a second, more than 0; leave it out for no bound"),
+            ("burst", burst, lambda it: it is None or 1 <= it < inf, "how many may start at once, 1 or more"),
+            ("max_in_flight", max_in_flight, lambda it: it is None or it >= 1, "1 or more; leave it out for no bound"),
+            ("max_outage", max_outage, lambda it: it >= 0, "seconds, 0 or more"),
+        )  # fmt: skip
+        for name, value, works, hint in settings:
+            if not fits(works, value):
+                message = f"Pace({name}={value!r}): {hint}"
                 raise ValueError(message)
         super().__init__(max_in_flight)
         self.rate: Final = rate

@@ -14,6 +14,7 @@ from attrs import frozen
 
 from sunshine_async._calls.hooks import Hooks
 from sunshine_async._calls.retry import Retry
+from sunshine_async._codec.model import fits
 from sunshine_async._pace.waiting import CLOCK
 from sunshine_async.bulk.cancellation import background_tasks
 from sunshine_async.errors import ConfigurationError, WebhookError
@@ -394,6 +395,6 @@ def _inbox_opener(
 
 def _check(**values: float) -> None:
     for name, value in values.items():
-        if not value > 0:  # so NaN is refused too
-            message = f"Receiver({name}={value}): more than 0"
+        if not fits(lambda it: it > 0, value):  # so NaN is refused too
+            message = f"Receiver({name}={value!r}): more than 0"
             raise ConfigurationError(message)

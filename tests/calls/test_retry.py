@@ -195,13 +195,14 @@ def test_a_wait_that_does_not_fit_in_the_deadline_is_not_begun(
         *[(name, nan) for name in ("first_wait", "max_wait", "deadline")],
         ("deadline", 0),
         *[(name, -inf) for name in ("first_wait", "max_wait", "deadline")],
+        *[(name, "60") for name in ("max_attempts", "first_wait", "max_wait", "deadline")],
     ],
 )
-def test_a_number_that_cannot_work_is_refused(name: str, number: float) -> None:
+def test_a_number_that_cannot_work_is_refused(name: str, number: object) -> None:
     """A number that can't work is a `ValueError` that names the argument and says what can."""
     wrong: dict[str, Any] = {name: number}
 
-    with pytest.raises(ValueError, match=rf"^Retry\({name}={number}\): .*(or more|more than 0)"):
+    with pytest.raises(ValueError, match=rf"^Retry\({name}={number!r}\): .*(or more|more than 0)"):
         Retry(**wrong)
 
 

@@ -644,6 +644,19 @@ async def test_a_text_for_a_choice_is_refused(emulator: Emulator, tmp_path: Path
     assert not path.exists()
 
 
+@pytest.mark.parametrize("name", ["max_failures", "max_outage", "grace"])
+@pytest.mark.parametrize("number", ["5", -1, float("nan")])
+def test_a_number_that_cannot_work_is_refused(
+    emulator: Emulator, name: str, number: object
+) -> None:
+    """A number that can't work is a `ValueError` before a row is sent."""
+    client = SunshineClient("app", auth=BasicAuth("id", "secret"), transport=emulator.transport())
+    wrong: dict[str, Any] = {name: number}
+
+    with pytest.raises(ValueError, match=rf"^{name}={number!r}: \w+, 0 or more"):
+        jobs.Job(client, SUNSHINE, Mode.CREATE, **wrong)
+
+
 def test_services_are_a_table() -> None:
     """Each service has its name and every mode, but for messages, which only one service has."""
     for name, service in SERVICES.items():

@@ -45,13 +45,14 @@ def starts(pace: Pace, now: float) -> int:
         *[("rate", number) for number in (0, -1, nan, inf, -inf)],
         *[("burst", number) for number in (0, 0.9, -1, nan, inf)],
         *[("max_in_flight", number) for number in (0, -1)],
+        *[(name, "10") for name in ("rate", "burst", "max_in_flight", "max_outage")],
     ],
 )
-def test_a_number_that_cannot_work_is_refused(name: str, number: float) -> None:
+def test_a_number_that_cannot_work_is_refused(name: str, number: object) -> None:
     """A number that can't work is a `ValueError` that names the argument and says what can."""
     wrong: dict[str, Any] = {name: number}
 
-    with pytest.raises(ValueError, match=rf"^Pace\({name}={number}\): .*(more|bound)"):
+    with pytest.raises(ValueError, match=rf"^Pace\({name}={number!r}\): .*(more|bound)"):
         Pace(**wrong)
 
 

@@ -965,9 +965,10 @@ async def test_an_error_of_the_block_is_raised_as_itself(path: Path) -> None:
         ("keep", -1.0),
         ("max_bytes", 0),
         ("lease", 0.0),
+        ("handler_timeout", "60"),
     ],
 )
-def test_a_setting_that_cant_work_is_refused(path: Path, name: str, value: float) -> None:
+def test_a_setting_that_cant_work_is_refused(path: Path, name: str, value: Any) -> None:
     """A setting out of range is a `ConfigurationError` that names the setting."""
     with pytest.raises(ConfigurationError, match=name):
         receiver_at(path, **{name: value})
