@@ -140,8 +140,8 @@ class AdaptiveRate:
 
     @property
     def ceiling(self) -> float | None:
-        """Calls a second that the service was seen to accept, or told; None if that isn't known."""
-        found = [] if self.is_doubling else [self._top]
+        """Calls a second that the service was seen to accept, or told; None before a lesson."""
+        found = [self._top] if self._top else []
         if self._header_limit is not None:
             found.append(self._header_limit.limit / self.length)
         return min(found) if found and self.is_active else None

@@ -332,8 +332,7 @@ class Snapshot:
     """The declared rate."""
     found: float | None = None
     """Calls a second that the service accepted before a refusal, refused seconds included, or that
-    the headers of the service tell. None before that, and after refusals at random, which tell no
-    limit. ``Pace(rate=found)`` declares the rate."""
+    the headers of the service tell; None before that. ``Pace(rate=found)`` declares the rate."""
     window: float | None = None
     """Seconds of the window in which the service counts: *found* times *window* calls are the
     limit of the service. None where no window was found."""

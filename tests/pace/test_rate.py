@@ -195,12 +195,10 @@ class TestRate:
             if second:
                 end(pace, Sign.THROTTLED, now)
         assert (rate_of(pace, now) or 0) >= 200
-        assert pace.snapshot(now).found is None
 
         for _ in range(40):  # a limit
             end(pace, Sign.THROTTLED, now)
         assert rate_of(pace, now) == pytest.approx(180, rel=0.1)
-        assert pace.snapshot(now).found == pytest.approx(200, rel=0.1)
 
     def test_a_trial_that_failed_is_not_repeated_soon(self) -> None:
         """Where more calls a second are refused in excess, a refusal within 10 s lowers the rate."""
