@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from sunshine_async._codec.model import fits
+from sunshine_async._pace.slots import fits
 from sunshine_async.errors import Fault
 
 _VALUES: Final = r"\s*(?:[A-Za-z]{3,9},\s*)?[^,]+"

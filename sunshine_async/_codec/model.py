@@ -217,11 +217,3 @@ def require_time_zone(_model: object, field: "Attribute[Any]", value: object) ->
     if value.utcoffset() is None:
         message = f"{field.name} has no time zone: give it one, such as datetime.now(UTC)"
         raise ValueError(message)
-
-
-def fits(works: Callable[[Any], bool], setting: object) -> bool:
-    """Return True for a *setting* that *works*; False also for a type that has no order, as a text."""
-    try:
-        return works(setting)
-    except TypeError:
-        return False

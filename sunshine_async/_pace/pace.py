@@ -5,12 +5,11 @@ from contextlib import suppress
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
-from sunshine_async._codec.model import fits
 from sunshine_async._pace.breaker import FAILURES, FEW_FAILURES, CircuitBreaker, RetryBudget, Sign
 from sunshine_async._pace.concurrency import OverloadLimit
 from sunshine_async._pace.evidence import HeaderLimit
 from sunshine_async._pace.rate import LEARNT_BURST, LONGEST_PAUSE, RECHECK, AdaptiveRate
-from sunshine_async._pace.slots import Lane, Slots, Snapshot
+from sunshine_async._pace.slots import Lane, Slots, Snapshot, fits
 
 if TYPE_CHECKING:
     from sunshine_async._pace.shared import Allowance

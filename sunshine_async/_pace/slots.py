@@ -359,3 +359,11 @@ class Snapshot:
         for name in ("in_flight", "waiting"):
             plain[name] = {lane.name.lower(): count for lane, count in plain[name].items()}
         return plain
+
+
+def fits(works: Callable[[Any], bool], setting: object) -> bool:
+    """Return True for a *setting* that *works*; False also for a type that has no order, as a text."""
+    try:
+        return works(setting)
+    except TypeError:
+        return False

@@ -138,7 +138,7 @@ def demo(
             "--users",
             parser=number("users", low=20, whole=True),
             metavar="N",
-            help="How many users. Default: 2000, with --bot 300.",
+            help="How many users. Default: 2000; of the bot: 300.",
         ),
     ] = None,
     *,
@@ -345,15 +345,12 @@ def import_file(
         plan = ImportPlan(found.service, mode, options, place, page, words)
         if file == STDIN and stdin_is_terminal():
             printer.print_note(_READING)
-        with (
-            suggest_command(context),
-            open_rows(
-                file, task.shape, format=format, empty=empty, skip=skip or (),
-                delimiter="\t" if delimiter == "tab" else delimiter, renames=_renames(rename or []),
-                only_mapped=only_mapped, default_region=default_region, encoding=encoding,
-                timezone=timezone, date_formats=date_format or (),
-            ) as rows,
-        ):  # fmt: skip
+        with suggest_command(context), open_rows(
+            file, task.shape, format=format, empty=empty, skip=skip or (),
+            delimiter="\t" if delimiter == "tab" else delimiter, renames=_renames(rename or []),
+            only_mapped=only_mapped, default_region=default_region, encoding=encoding,
+            timezone=timezone, date_formats=date_format or (),
+        ) as rows:  # fmt: skip
             if dry_run:
                 _note_idle_options(context, printer)
                 raise typer.Exit(run_dry(plan, rows, printer, rate=rate or found.rate))

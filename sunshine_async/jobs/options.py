@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from attrs import evolve, frozen
 
-from sunshine_async._codec.model import fits
+from sunshine_async._pace.slots import fits
 from sunshine_async.bulk import Concurrency
 from sunshine_async.jobs.report import Problem, Report
 from sunshine_async.jobs.tasks.task import Mode, Task

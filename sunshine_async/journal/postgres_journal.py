@@ -71,9 +71,8 @@ class _Queries(JournalQueries):
         """The URL without the password."""
         return str(self._place)
 
-    def _is_late(self) -> bool:
-        """Return True once the wait for an answer of the server has to end."""
-        return False
+    _is_late: Callable[[], bool] = staticmethod(never)
+    """Returns True once the wait for an answer of the server has to end."""
 
     def _connect(self) -> psycopg.Connection[Any]:
         """Return the connection, made anew unless there is one."""

@@ -11,8 +11,8 @@ A message to each conversation of a user, with the settings of the environment (
     async def main() -> None:
         async with SunshineClient() as client:
             async for conversation in client.conversations.list(user_external_id="jane-1"):
-                message = await client.messages.send_text(conversation.id, "Hi", once="greeting")
-                print(message.id, "is in", conversation.id)
+                sent = await client.messages.send_text(conversation.id, "Hi", once="greeting")
+                print(sent[0].id, "is in", conversation.id)
 
 
     asyncio.run(main())

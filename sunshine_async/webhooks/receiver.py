@@ -14,7 +14,7 @@ from attrs import frozen
 
 from sunshine_async._calls.hooks import Hooks
 from sunshine_async._calls.retry import Retry
-from sunshine_async._codec.model import fits
+from sunshine_async._pace.slots import fits
 from sunshine_async._pace.waiting import CLOCK
 from sunshine_async.bulk.cancellation import background_tasks
 from sunshine_async.errors import ConfigurationError, WebhookError

@@ -570,16 +570,22 @@ async def test_no_end_of_a_client_needs_the_collector(
         for _ in range(2):  # the second time, nothing is imported
             gc.collect()
             gc.disable()
+            before = {*map(id, pooled())}  # of other tests
             try:
                 async with open_wire(server.url, tls=context and context.client) as wire:
                     await answered(wire)
                     del wire
-                kinds = (Pool, Connection, ResponseParser)
-                left = [one for one in gc.get_objects() if isinstance(one, kinds)]
+                left = [one for one in pooled() if id(one) not in before]
             finally:
                 gc.enable()
 
     assert not left
+
+
+def pooled() -> list[object]:
+    """Return all parts of pools in the process."""
+    kinds = (Pool, Connection, ResponseParser)
+    return [one for one in gc.get_objects() if isinstance(one, kinds)]
 
 
 def body_of_kind(kind: str) -> bytes | StreamedBody | None:

@@ -5,6 +5,7 @@ import sqlite3
 import tempfile
 from collections.abc import Awaitable, Callable
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ from sunshine_async import ConfigurationError
 from sunshine_async.emulator import Emulator
 from sunshine_async.jobs import Ending, JournalAwayError, Mode
 from sunshine_async.jobs.cluster import Cluster, open_cluster
-from sunshine_async.jobs.cluster_part import explain
+from sunshine_async.jobs.cluster_part import PartRunner, explain
 from sunshine_async.jobs.cluster_plan import ClusterPlan, journal_of, private_folder
 from sunshine_async.jobs.cluster_reader import open_import
 from sunshine_async.jobs.cluster_worker import LOST, ClusterWorker, TryAgainError
@@ -197,6 +198,24 @@ async def test_a_stopped_worker_gives_back_its_part(
         report = await done(cluster, plan)
     assert counts(report) == (ROWS, 0, 0, 0, 0)
     assert effects(emulator, "sunshine") == {"create": ROWS}
+
+
+async def test_a_part_whose_file_was_not_fetched_is_run_again(
+    cluster: Cluster, emulator: Emulator, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part without rows, as after a stop, goes back to the queue, and no row of it is lost."""
+    fetch, calls = PartRunner._fetch, count()
+
+    async def interrupted(self: PartRunner, *arguments: Any) -> Any:
+        return await fetch(self, *arguments) if next(calls) else None
+
+    monkeypatch.setattr(PartRunner, "_fetch", interrupted)
+    write(file, people(9))
+    plan = plan_of(file, into=1)
+    await cluster.submit(plan)
+    async with working(cluster.place, emulator.transport()):
+        assert (await done(cluster, plan)).done == 9
+    assert next(calls) > 1
 
 
 async def test_a_worker_is_stopped_while_it_fetches_the_file(

@@ -39,6 +39,7 @@ from sunshine_async.journal import (
     open_journal,
     open_reader,
     place_of,
+    postgres_journal,
     postgres_match,
 )
 from sunshine_async.journal.postgres_database import Address, PostgresPlace
@@ -225,6 +226,18 @@ def test_connections_that_are_lost(journal: PostgresJournal, journal_url: str, r
     with pytest.raises(JournalError, match=r"has ended the connection|can't be reached"):
         reader.about()
     assert states(reader) == {1: State.WAITING}
+
+
+def test_the_end_waits_a_moment_for_an_answer(
+    journal_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once closed, a journal waits some seconds for a server that may hang, and no longer."""
+    journal = PostgresJournal(place_at(journal_url))
+    journal.close()
+    assert not journal._is_late()
+    later = postgres_journal.now() + 6
+    monkeypatch.setattr(postgres_journal, "now", lambda: later)
+    assert journal._is_late()
 
 
 @pytest.mark.slow
