@@ -32,7 +32,8 @@ def _zip(*names: str) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in names:
-            archive.writestr(name, "externalId\na\n")
+            info = zipfile.ZipInfo(name)  # else with the time: the cases are the same in each worker
+            archive.writestr(info, "externalId\na\n", zipfile.ZIP_DEFLATED)
     return out.getvalue()
 
 
@@ -63,8 +64,8 @@ FILES: Final = (
     RealFile("plain.csv", _TWO.encode(), "ab"),
     RealFile("excel-utf-8.csv", _TWO.replace("\n", "\r\n").encode("utf-8-sig"), "ab"),
     RealFile("no-line-end.csv", _TWO.strip().encode(), "ab"),
-    RealFile("packed.csv.gz", gzip.compress(_TWO.encode()), "ab"),
-    RealFile("packed-without-suffix.csv", gzip.compress(_TWO.encode()), "ab"),
+    RealFile("packed.csv.gz", gzip.compress(_TWO.encode(), mtime=0), "ab"),
+    RealFile("packed-without-suffix.csv", gzip.compress(_TWO.encode(), mtime=0), "ab"),
     RealFile("sep-semicolon.csv", b"sep=;\r\nexternalId;profile.givenName\r\na;Jane\r\n", "a"),
     RealFile("sep-quoted.csv", b'"sep=;"\r\nexternalId;profile.givenName\r\na;Jane\r\n', "a"),
     RealFile("sep-tab.csv", b"SEP=\t\nexternalId\tprofile.givenName\na\tJane\n", "a"),
@@ -106,7 +107,7 @@ FILES: Final = (
     RealFile("utf-16-be-read.csv", _TWO.encode("utf-16-be"), "ab", options=_options(encoding="utf-16")),
     RealFile("utf-16-be-mark.csv", b"\xfe\xff" + _TWO.encode("utf-16-be"), "ab", options=_options(encoding="utf-16")),
     RealFile("utf-16-chinese.csv", "客户编号,名\na,子\n".encode("utf-16-le"), "a", options=_options(encoding="utf-16", renames={"externalId": "客户编号", "metadata.x": "名"})),
-    RealFile("utf-16-packed.csv.gz", gzip.compress(_TWO.encode("utf-16")), "ab", options=_options(encoding="utf-16")),
+    RealFile("utf-16-packed.csv.gz", gzip.compress(_TWO.encode("utf-16"), mtime=0), "ab", options=_options(encoding="utf-16")),
     RealFile("utf-16-cut.csv", _TWO.encode("utf-16-le")[:-3], "a", {3: "not utf-16-le: name the file's own encoding"}, options=_options(encoding="utf-16")),
     RealFile("utf-16-lines.jsonl", '{"externalId": "a"}\n'.encode("utf-16"), "a", options=_options(encoding="utf-16")),
     RealFile("utf-32.csv", _TWO.encode("utf-32"), "ab", options=_options(encoding="utf-32")),
@@ -128,8 +129,8 @@ FILES: Final = (
     RealFile("old-workbook.csv", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", refused="is an old Excel workbook (.xls)"),
     RealFile("zipped.csv", _zip("users.csv"), refused="is a zip archive, not CSV or JSON lines: unpack it, and import the file inside"),
     RealFile("tar.csv", _tar(), refused="is a tar archive"),
-    RealFile("tar-gz.csv", gzip.compress(_tar()), refused="is a tar archive"),
-    RealFile("gzip-twice.csv", gzip.compress(gzip.compress(b"x")), refused="is compressed with gzip twice"),
+    RealFile("tar-gz.csv", gzip.compress(_tar(), mtime=0), refused="is a tar archive"),
+    RealFile("gzip-twice.csv", gzip.compress(gzip.compress(b"x", mtime=0), mtime=0), refused="is compressed with gzip twice"),
     RealFile("run.sqlite", b"SQLite format 3\0....", refused="is a SQLite database"),
     RealFile("login.csv", b"\n<!DOCTYPE html>\n<title>Sign in</title>", refused="is a web page"),
     RealFile("zeros.csv", b"external\0\0\0\n", refused="isn't text: its first line has zero bytes"),
