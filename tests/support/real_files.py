@@ -32,7 +32,9 @@ def _zip(*names: str) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in names:
-            info = zipfile.ZipInfo(name)  # else with the time: the cases are the same in each worker
+            info = zipfile.ZipInfo(
+                name
+            )  # else with the time: the cases are the same in each worker
             archive.writestr(info, "externalId\na\n", zipfile.ZIP_DEFLATED)
     return out.getvalue()
 
