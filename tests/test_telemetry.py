@@ -552,6 +552,34 @@ class TestHooks:
         assert "KeyError: 'AttemptEnded'" in caplog.text
         assert SECRET not in caplog.text
 
+    @pytest.mark.parametrize("in_a_circle", [False, True])
+    async def test_hook_whose_error_has_causes(
+        self, caplog: pytest.LogCaptureFixture, *, in_a_circle: bool
+    ) -> None:
+        """The error of the wire is shown by no cause either, and a circle of causes ends."""
+
+        def fail(value: object) -> None:
+            error, cause = LookupError(), KeyError(type(value).__name__)
+            try:
+                raise cause
+            except KeyError:
+                pass  # the error of the wire is its context
+            try:
+                raise error from cause
+            except LookupError:
+                if in_a_circle:
+                    error.__context__, cause.__context__ = cause, error
+                raise
+
+        leaky = RuntimeError(f"Authorization: {SECRET}")
+        client = client_of([leaky], SimpleNamespace(attempt_ended=fail))
+
+        with pytest.raises(ResponseDecodeError):
+            await client.users.create(BODY)
+
+        assert "KeyError: 'AttemptEnded'" in caplog.text
+        assert SECRET not in caplog.text
+
     async def test_trace_context_that_fails(self, caplog: pytest.LogCaptureFixture) -> None:
         """A mapping that can't be read is the hook's failure: the call goes on without headers."""
 

@@ -37,7 +37,7 @@ def error_details(body: bytes, hidden: tuple[str, ...] = ()) -> tuple[ErrorDetai
 
     The texts in *hidden* are removed, but for texts so short that words would suffer.
     """
-    secrets = [_one_line(text) or "" for text in hidden if len(text) >= _SECRET]
+    secrets = [*filter(None, (_one_line(text) for text in hidden if len(text) >= _SECRET))]
     return tuple(
         ErrorDetail(_shorten(detail.code, secrets), _shorten(detail.title, secrets))
         for detail in _parse(body)

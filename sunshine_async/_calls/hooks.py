@@ -340,10 +340,16 @@ class CallObserver:
 
 def _forget(handled: BaseException | None, error: BaseException) -> None:
     """Remove *handled*, the call's own error, from the chain of *error*: its text may have a secret."""
-    last = error
-    while last.__context__ not in (None, handled):
-        last = last.__context__
-    last.__context__ = None
+    left, seen = [error] if handled is not None else [], set[int]()
+    while left:
+        one = left.pop()
+        seen.add(id(one))
+        for name in ("__cause__", "__context__"):
+            inner: BaseException | None = getattr(one, name)
+            if inner is handled:
+                setattr(one, name, None)
+            elif inner is not None and id(inner) not in seen:  # a chain may be a circle
+                left.append(inner)
 
 
 def _trace_headers(trace: object) -> Iterator[tuple[str, str]]:

@@ -33,8 +33,8 @@ class FileAllowance(Allowance):
     The file at *path* is made where there is none; a folder such as ``/run`` or ``/dev/shm`` keeps
     the file in memory. All processes need the right to read and write the file. Credentials are
     held as a hash, and nothing in the file is secret or personal. A file that is deleted, emptied
-    or damaged is begun again. A file with any other content is never written, and no directory or
-    device: raise `ConfigurationError`. The object works in a child process after a fork.
+    or damaged is begun again. `ConfigurationError` for a file with any other content, which is never
+    written, and for a directory, a pipe or a device. The object works in a child after a fork.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:

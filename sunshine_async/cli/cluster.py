@@ -57,10 +57,6 @@ _HEARTBEAT: Final = 20.0
 """Fewest seconds of a heartbeat: a worker that is only slow keeps its part."""
 
 
-def _import(module: str) -> Any:
-    return import_module(f"sunshine_async.{module}")
-
-
 def cluster_place(address: str) -> Place:
     """Parse the URL of a cluster's database."""
     if not all(map(find_spec, ("procrastinate", "psycopg"))):
@@ -112,7 +108,7 @@ def submit(context: typer.Context, plan: ImportPlan, rows: RowFile, printer: Pri
             message = f"{shown} has no effect with --cluster: leave it out, {instead}"
             raise ConfigurationError(message)
     first = partition(rows, plan.service.task(plan.mode), into=values["parts"])[0]
-    stored = _import("jobs.cluster_plan").ClusterPlan(
+    stored = import_module("sunshine_async.jobs.cluster_plan").ClusterPlan(
         part=first, source=rows.name, is_shared=values["shared_file"], options=plan.options,
         command=shlex.join(plan.command),
     )  # fmt: skip
@@ -122,7 +118,7 @@ def submit(context: typer.Context, plan: ImportPlan, rows: RowFile, printer: Pri
 async def _submit(place: Place, stored: Any, page: ReportFile | None, printer: Printer) -> int:
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    async with _import("jobs.cluster").open_cluster(place) as cluster:
+    async with import_module("sunshine_async.jobs.cluster").open_cluster(place) as cluster:
         number = await cluster.submit(stored, printer.print_note)
         printer.print_note(_WAITING.format(stored.part.count))
         before: Any = None
@@ -137,7 +133,7 @@ async def _submit(place: Place, stored: Any, page: ReportFile | None, printer: P
 
 def _report(place: Place, page: ReportFile | None, printer: Printer) -> int:
     """Print the report of the import at *place*, and return the exit status."""
-    with closing(_import("jobs.cluster_reader").open_import(place)) as reader:
+    with closing(import_module("sunshine_async.jobs.cluster_reader").open_import(place)) as reader:
         report, part = reader.total(), reader.plan.part
         made = None if page is None else journal_page(reader, show_data=page.show_data)
     printer.print_report(
@@ -167,7 +163,9 @@ def open_any_journal(place: Place) -> JournalQueries:
     """Return the journal at *place*, or the journals of all parts of the import there, read only."""
     if isinstance(place, str | Path):
         return open_reader(place)
-    found: JournalQueries | None = _import("jobs.cluster_reader").open_import(place)
+    found: JournalQueries | None = import_module("sunshine_async.jobs.cluster_reader").open_import(
+        place
+    )
     return found or open_reader(place)
 
 
@@ -221,7 +219,10 @@ async def _work(
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
 ) -> int:
     """Run a worker; return the exit status. A second signal, and a database that is stuck, *leave*."""
-    cluster, workers = _import("jobs.cluster"), _import("jobs.cluster_worker")
+    cluster, workers = (
+        import_module("sunshine_async.jobs.cluster"),
+        import_module("sunshine_async.jobs.cluster_worker"),
+    )
     printer = Printer()
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.CRITICAL)

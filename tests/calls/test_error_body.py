@@ -163,3 +163,10 @@ def test_whatever_comes_is_short_and_printable(body: bytes) -> None:
         assert 0 < len(text) <= MAX_TEXT
         assert text == text.strip()
     assert all(one.code or one.title for one in found)
+
+
+def test_a_secret_without_a_printable_character_hides_nothing() -> None:
+    """The text stays as it is: such a secret can't stand in it."""
+    [detail] = error_details(b'{"code":"a"}', ("\x7f" * 40,))
+
+    assert detail.code == "a"
