@@ -1,16 +1,16 @@
 """Retry decisions: which request may be sent again, and when. No clock, no I/O."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from math import inf
-from typing import Any, Final
+from typing import Final
 
 from attrs import frozen
 
-from sunshine_async._pace.slots import fits
+from sunshine_async._pace.slots import Setting, check_settings
 from sunshine_async.errors import Fault
 
 _VALUES: Final = r"\s*(?:[A-Za-z]{3,9},\s*)?[^,]+"
@@ -83,14 +83,6 @@ def fault_of(status: int) -> Fault | None:
     return FAULT_OF.get(status) or FAULT_OF_CLASS.get(status // 100, Fault.UNAVAILABLE)
 
 
-_SETTINGS: Final[Sequence[tuple[str, Callable[[Any], bool], str]]] = (
-    ("max_attempts", lambda it: it >= 1, "the first counts too, so 1 or more"),
-    ("first_wait", lambda it: it >= 0, "seconds, 0 or more"),
-    ("max_wait", lambda it: it >= 0, "seconds, 0 or more"),
-    ("deadline", lambda it: it > 0, "seconds, more than 0"),
-)
-
-
 @frozen(kw_only=True)
 class Retry:
     """Retry rule of a client: number of attempts, waits between attempts, deadline of a call.
@@ -113,11 +105,13 @@ class Retry:
     deadline: float = 120.0
 
     def __attrs_post_init__(self) -> None:
-        for name, works, hint in _SETTINGS:
-            value = getattr(self, name)
-            if not fits(works, value):
-                message = f"Retry({name}={value!r}): {hint}"
-                raise ValueError(message)
+        settings: tuple[Setting, ...] = (
+            ("max_attempts", self.max_attempts, lambda it: it >= 1, "the first counts too, so 1 or more"),
+            ("first_wait", self.first_wait, lambda it: it >= 0, "seconds, 0 or more"),
+            ("max_wait", self.max_wait, lambda it: it >= 0, "seconds, 0 or more"),
+            ("deadline", self.deadline, lambda it: it > 0, "seconds, more than 0"),
+        )  # fmt: skip
+        check_settings("Retry", settings)
 
     def wait(
         self,

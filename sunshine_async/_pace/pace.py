@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from contextlib import suppress
 from math import inf
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from sunshine_async._pace.breaker import FAILURES, FEW_FAILURES, CircuitBreaker, RetryBudget, Sign
 from sunshine_async._pace.concurrency import OverloadLimit
 from sunshine_async._pace.evidence import HeaderLimit
 from sunshine_async._pace.rate import LEARNT_BURST, LONGEST_PAUSE, RECHECK, AdaptiveRate
-from sunshine_async._pace.slots import Lane, Slots, Snapshot, fits
+from sunshine_async._pace.slots import Lane, Setting, Slots, Snapshot, check_settings
 
 if TYPE_CHECKING:
     from sunshine_async._pace.shared import Allowance
@@ -72,16 +72,13 @@ class Pace(Slots):
         max_outage: float = 900.0,
         shared: "Allowance | None" = None,
     ) -> None:
-        settings: tuple[tuple[str, Any, Callable[[Any], bool], str], ...] = (
+        settings: tuple[Setting, ...] = (
             ("rate", rate, lambda it: it is None or 0 < it < inf, "calls a second, more than 0; leave it out for no bound"),
             ("burst", burst, lambda it: it is None or 1 <= it < inf, "how many may start at once, 1 or more"),
             ("max_in_flight", max_in_flight, lambda it: it is None or it >= 1, "1 or more; leave it out for no bound"),
             ("max_outage", max_outage, lambda it: it >= 0, "seconds, 0 or more"),
         )  # fmt: skip
-        for name, value, works, hint in settings:
-            if not fits(works, value):
-                message = f"Pace({name}={value!r}): {hint}"
-                raise ValueError(message)
+        check_settings("Pace", settings)
         super().__init__(max_in_flight)
         self.rate: Final = rate
         self.burst: Final = burst if burst is not None else max(1.0, (rate or 0.0) / 10)

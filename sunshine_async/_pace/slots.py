@@ -2,16 +2,21 @@
 
 from bisect import insort
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from contextvars import ContextVar
 from enum import Enum
 from math import inf
 from threading import RLock
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from attrs import asdict, frozen
 
 from sunshine_async._http.fork import renew_after_fork
+
+Setting: TypeAlias = tuple[str, Any, Callable[[Any], bool], str]
+"""Name and value of a setting, a function that is true for a value that works, and such values in
+words."""
 
 BATCH_EVERY: Final = 10
 """Where both lanes wait, every tenth start is a batch's."""
@@ -361,9 +366,16 @@ class Snapshot:
         return plain
 
 
-def fits(works: Callable[[Any], bool], setting: object) -> bool:
-    """Return True for a *setting* that *works*; False also for a type that has no order, as a text."""
-    try:
-        return works(setting)
-    except TypeError:
-        return False
+def check_settings(
+    owner: str, settings: Iterable[Setting], error: type[ValueError] = ValueError
+) -> None:
+    """Raise *error*, which names *owner* and setting, for the first value that doesn't work.
+
+    A value of a type without order, such as a text, works for no number.
+    """
+    for name, value, works, hint in settings:
+        with suppress(TypeError):
+            if works(value):
+                continue
+        message = f"{owner}({name}={value!r}): {hint}"
+        raise error(message)

@@ -1,12 +1,12 @@
 """Options of a job: one value, from the caller to each part of the job."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any, Final
 
 from attrs import evolve, frozen
 
-from sunshine_async._pace.slots import fits
+from sunshine_async._pace.slots import Setting, check_settings
 from sunshine_async.bulk import Concurrency
 from sunshine_async.jobs.report import Problem, Report
 from sunshine_async.jobs.tasks.task import Mode, Task
@@ -34,13 +34,6 @@ class Duplicates(Enum):
     """None: the job doesn't start."""
 
 
-_SETTINGS: Final[Sequence[tuple[str, Callable[[Any], bool], str]]] = (
-    ("max_failures", lambda it: it is None or it >= 0, "rows, 0 or more; None: no bound"),
-    ("max_outage", lambda it: it >= 0, "seconds, 0 or more"),
-    ("grace", lambda it: it >= 0, "seconds, 0 or more"),
-)
-
-
 @frozen(kw_only=True)
 class JobOptions:
     """Options of a `Job`; the second group is for a job with a journal."""
@@ -64,11 +57,12 @@ class JobOptions:
 
     def __attrs_post_init__(self) -> None:
         """Raise `ValueError` for a number that can't work, `TypeError` for a text in place of a choice."""
-        for name, works, hint in _SETTINGS:
-            value = getattr(self, name)
-            if not fits(works, value):
-                message = f"{name}={value!r}: {hint}"
-                raise ValueError(message)
+        settings: tuple[Setting, ...] = (
+            ("max_failures", self.max_failures, lambda it: it is None or it >= 0, "rows, 0 or more; None: no bound"),
+            ("max_outage", self.max_outage, lambda it: it >= 0, "seconds, 0 or more"),
+            ("grace", self.grace, lambda it: it >= 0, "seconds, 0 or more"),
+        )  # fmt: skip
+        check_settings("Job", settings)
         given: Any = self.duplicates
         if given is not None and not isinstance(given, Duplicates):
             message = f"duplicates must be one such as Duplicates.LAST, not {given!r}"

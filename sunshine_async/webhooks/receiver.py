@@ -4,7 +4,9 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from inspect import iscoroutinefunction
+from operator import lt
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias, TypeVar
@@ -14,7 +16,7 @@ from attrs import frozen
 
 from sunshine_async._calls.hooks import Hooks
 from sunshine_async._calls.retry import Retry
-from sunshine_async._pace.slots import fits
+from sunshine_async._pace.slots import Setting, check_settings
 from sunshine_async._pace.waiting import CLOCK
 from sunshine_async.bulk.cancellation import background_tasks
 from sunshine_async.errors import ConfigurationError, WebhookError
@@ -394,7 +396,5 @@ def _inbox_opener(
 
 
 def _check(**values: float) -> None:
-    for name, value in values.items():
-        if not fits(lambda it: it > 0, value):  # so NaN is refused too
-            message = f"Receiver({name}={value!r}): more than 0"
-            raise ConfigurationError(message)
+    settings: list[Setting] = [(*each, partial(lt, 0), "more than 0") for each in values.items()]
+    check_settings("Receiver", settings, ConfigurationError)

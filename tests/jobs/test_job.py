@@ -653,7 +653,7 @@ def test_a_number_that_cannot_work_is_refused(
     client = SunshineClient("app", auth=BasicAuth("id", "secret"), transport=emulator.transport())
     wrong: dict[str, Any] = {name: number}
 
-    with pytest.raises(ValueError, match=rf"^{name}={number!r}: \w+, 0 or more"):
+    with pytest.raises(ValueError, match=rf"^Job\({name}={number!r}\): \w+, 0 or more"):
         jobs.Job(client, SUNSHINE, Mode.CREATE, **wrong)
 
 
