@@ -102,6 +102,8 @@ class SunshineError(Exception):
     advice: str = ""
     """The next step, in the message unless `maybe_applied` asks for another; empty: see the reason."""
 
+    _advises_in_doubt: ClassVar[bool] = False
+    """True if the next step stays right where `maybe_applied` is true."""
     _attributes: ClassVar[tuple[str, ...]] = _COMMON
     """Names of the attributes in `args`."""
     _first: str | int = ""  # the first argument of the constructor
@@ -132,12 +134,12 @@ class SunshineError(Exception):
         return _convert(vars(self), _TO_JSON)
 
     def _sentence(self) -> str:
-        step = "" if self.maybe_applied or not self.advice else f". {self.advice}"
-        return f"{self._first}{step}"
+        return str(self._first)
 
     def __str__(self) -> str:
+        step = self.advice if self._advises_in_doubt or not self.maybe_applied else ""
         notes = (_NO_RETRY if self.retry_budget_spent else "", _DOUBT if self.maybe_applied else "")
-        return ". ".join(filter(None, (self._sentence(), *notes)))
+        return ". ".join(filter(None, (self._sentence(), step, *notes)))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"
@@ -180,6 +182,7 @@ class ApiError(SunshineError, advice="Check the request, base_url and the networ
     is_foreign: bool = False
     """True if the body isn't JSON: then a gateway may have answered, not the service."""
 
+    _advises_in_doubt = True
     _attributes = (
         *_COMMON,
         *("errors", "endpoint", "request_id", "retry_after", "attempts", "is_foreign"),
@@ -226,11 +229,8 @@ class ApiError(SunshineError, advice="Check the request, base_url and the networ
         return next((error.title for error in self.errors if error.title), None)
 
     def _sentence(self) -> str:
-        reasons = "; ".join(
-            ": ".join(filter(None, (error.code, error.title))) for error in self.errors
-        )
-        text = f"{self.status} {reasons}".rstrip() + f" ({self.endpoint}{_tries(self.attempts)})"
-        return f"{text}. {self.advice}"
+        reasons = "; ".join(": ".join(filter(None, (one.code, one.title))) for one in self.errors)
+        return f"{self.status} {reasons}".rstrip() + f" ({self.endpoint}{_tries(self.attempts)})"
 
 
 class BadRequestError(ApiError, advice="Correct the values of the call"):
@@ -328,8 +328,7 @@ class TransportError(SunshineError):
         super().__init__(reason, saved)
 
     def _sentence(self) -> str:
-        step = "" if self.maybe_applied or not self.advice else f". {self.advice}"
-        return f"{self._first} ({self.endpoint}{_tries(self.attempts)}){step}"
+        return f"{self._first} ({self.endpoint}{_tries(self.attempts)})"
 
 
 class ConnectError(TransportError):
@@ -350,6 +349,7 @@ class ResponseDecodeError(SunshineError, advice="Look at error.body, if any, and
     body: bytes | None = None
     """The answer's body, as received. No message, ``repr``, args or pickle has the body."""
 
+    _advises_in_doubt = True
     _attributes = (*_COMMON, "path", "status", "endpoint", "id")
 
     def __init__(
@@ -381,8 +381,7 @@ class ResponseDecodeError(SunshineError, advice="Look at error.body, if any, and
     def _sentence(self) -> str:
         where = f" at {self.path}" if self.path else ""
         came = "" if self.status is None else f" ({self.status})"
-        step = f". {self.advice}" if self.advice else ""
-        return f"the answer{came} can't be read{where}: {self._first} ({self.endpoint}){step}"
+        return f"the answer{came} can't be read{where}: {self._first} ({self.endpoint})"
 
 
 class WebhookError(SunshineError, advice="If the service sent it, compare the webhook's secret"):
