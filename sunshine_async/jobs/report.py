@@ -145,7 +145,8 @@ class Report:
     limit: float | None = None
     """Calls a second at the end, declared or learnt; None: no limit."""
     found: float | None = None
-    """Calls a second that the service was found to accept; None if declared, or if none was met."""
+    """Calls a second that the service was found to accept; None if declared, if none was met, or if
+    the service has accepted far more since."""
     window: float | None = None
     """Seconds of the window in which the service counts calls; None if none was found."""
     codes: Counter[str] = field(factory=Counter)

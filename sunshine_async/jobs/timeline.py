@@ -14,6 +14,7 @@ import orjson
 from attrs import astuple, define, evolve, field
 
 from sunshine_async._pace import Snapshot
+from sunshine_async._pace.rate import LIMIT_MOVED
 from sunshine_async.jobs.report import Report
 
 PARTS: Final = 120
@@ -169,6 +170,11 @@ def _part(*values: Any) -> Part:
     return total_of([part])  # fails unless all values are numbers
 
 
+def _is_refuted(pace: Snapshot) -> bool:
+    """Return True if the service takes far more by now than before a refusal: that was no limit."""
+    return pace.found is not None and (pace.rate or inf) > LIMIT_MOVED * pace.found
+
+
 def _rounded(value: Any) -> Any:
     return round(value, 3) if isinstance(value, float) else value
 
@@ -224,7 +230,7 @@ class Recorder:
         """Set the figures of the pace in the report, and add the counts since the sample before."""
         report, pace = self._report, self._pace()
         report.limit, report.window = pace.rate, pace.window
-        report.found = pace.found if pace.ceiling is None else None
+        report.found = pace.found if pace.ceiling is None and not _is_refuted(pace) else None
         report.paused = pace.throttled_seconds - self._paused_before
         totals = self._totals()
         part, self._before = totals.since(self._before), totals

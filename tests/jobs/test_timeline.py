@@ -7,6 +7,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from attrs import evolve
 from hypothesis import example, given
 from hypothesis import strategies as st
 from support.clients import sunshine
@@ -15,12 +16,13 @@ from support.size import sized
 
 from sunshine_async import Pace
 from sunshine_async.emulator import Emulator, Mishap
-from sunshine_async.jobs import SUNSHINE, Job, Mode, Row
+from sunshine_async.jobs import SUNSHINE, Job, Mode, Report, Row
 from sunshine_async.jobs.report import coarse_quantile
 from sunshine_async.jobs.timeline import (
     PARTS,
     SHORTEST,
     Part,
+    Recorder,
     Timeline,
     parallel,
     read_timeline,
@@ -187,3 +189,15 @@ def test_timelines_of_the_same_time_are_one() -> None:
     assert len(runs[0].parts) <= PARTS
     assert parallel([]) == []
     assert len(parallel([Timeline(1.0, [], None)])[0].parts) == 1
+
+
+@pytest.mark.parametrize(("rate", "found"), [(9.0, 10.0), (12.0, 10.0), (20.0, None), (None, None)])
+def test_a_limit_that_was_passed_since_is_not_reported(
+    rate: float | None, found: float | None
+) -> None:
+    """Where the pace is far beyond the limit that refusals seemed to show, there is none to name."""
+    report, snapshot = Report(), evolve(Pace().snapshot(), rate=rate, found=10.0)
+
+    Recorder(report, lambda: snapshot).end()
+
+    assert (report.limit, report.found) == (rate, found)
