@@ -293,12 +293,14 @@ class Client:
             method, template, replay, Json if body is None else type(body)
         )
         values = {**self._transport.path, **(path or {})}
-        return await self._transport.call(
+        called = self._transport.call(
             endpoint,
             body,
             path={name: values[name] for name in endpoint.fields if name in values},
             query={name: query_text(value) for name, value in (query or {}).items()},
         )
+        del path, query, values
+        return await called
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop; a later call connects again."""

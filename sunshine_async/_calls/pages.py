@@ -147,12 +147,14 @@ class _PageIterator(Generic[T]):
         if self._ended:
             raise StopAsyncIteration
         query = self._first if self._link is None else self._next_query(self._link)
+        seen, fetched = hash(query if isinstance(query, str) else ""), self._fetch(query)
+        del query  # error reporters attach local variables
         try:
-            page = self._paging.page_of(await self._fetch(query))
+            page = self._paging.page_of(await fetched)
         except SunshineError as error:
             error.from_page = self._link
             raise
-        self._seen.add(hash(query if isinstance(query, str) else ""))
+        self._seen.add(seen)
         self._empty = 0 if page.items or page.unreadable else self._empty + 1
         self._link = page.next
         self._ended = self._link is None

@@ -78,7 +78,9 @@ class Transport(CallContext):
         """Call *endpoint* as `call` does, and tell the hooks."""
         lane = self.lane or CURRENT_LANE.get()
         with cast("Hooks", self.hooks).observe(endpoint, lane, self.clock.now) as observer:
-            return await self._call(endpoint, body, path, query, info=info, observer=observer)
+            called = self._call(endpoint, body, path, query, info=info, observer=observer)
+            del path, query  # error reporters attach local variables
+            return await called
 
     async def _call(
         self,
@@ -92,6 +94,7 @@ class Transport(CallContext):
     ) -> R:
         """Call *endpoint* as `call` does."""
         request = endpoint.request(body, self._path_of(endpoint, path), query)
+        del path, query  # error reporters attach local variables
         # an ABC is slow, and no local variable may hold the body
         if type(request.body) is not bytes and isinstance(request.body, StreamedBody):
             request = evolve(request, body=CallerBody(request.body))

@@ -205,7 +205,9 @@ class BulkCreate:
         An end user who may be the created end user, or a stranger, is an uncertain error.
         """
         for name, value in _unique_values(body).items():
-            users = await self.look_up(name, value)
+            looked_up = self.look_up(name, value)
+            del value  # error reporters attach local variables
+            users = await looked_up
             recent = [user for user in users if not _is_older(user, since - CLOCK_ERROR)]
             for user in recent:
                 if holds(user, body) and not _is_older(user, since):

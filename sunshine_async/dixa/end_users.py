@@ -1,6 +1,6 @@
 """End users of an organization: the operations, and the compositions of operations."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, TypeAlias
 
@@ -395,6 +395,6 @@ class EndUsers:
     def _hidden(self) -> tuple[str, ...]:
         return self._transport.auth.secrets()
 
-    async def _look_up(self, name: str, value: str) -> Sequence[EndUser]:
+    def _look_up(self, name: str, value: str) -> Awaitable[Sequence[EndUser]]:
         asked: dict[str, Any] = {"phone" if name == "phone_number" else name: value}
-        return await self.list(**asked).first(2)
+        return self.list(**asked).first(2)

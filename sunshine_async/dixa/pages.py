@@ -100,10 +100,12 @@ def list_pages(
     )
 
     async def fetch(query: Query) -> RawPage[T] | None:
+        is_first, sent = not isinstance(query, str), send(query)
+        del query  # error reporters attach local variables
         try:
-            return await send(query)
+            return await sent
         except NotFoundError as error:
-            if paging.filtered and not isinstance(query, str) and not error.is_foreign:
+            if paging.filtered and is_first and not error.is_foreign:
                 return None
             raise
 

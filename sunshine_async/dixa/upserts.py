@@ -60,7 +60,9 @@ async def find_user(body: CreateEndUserInput, look_up: LookUp, *, endpoint: str)
     for name, value in search_values(body).items():
         if any(key(name, value) in unique_keys(user) for user in users.values()):
             continue
-        users.update((user.id, user) for user in await look_up(name, value))
+        found = look_up(name, value)
+        del value  # error reporters attach local variables
+        users.update((user.id, user) for user in await found)
         if len(users) > 1:
             raise ConflictError(CONFLICT, endpoint=endpoint, errors=(AMBIGUOUS,))
     return next(iter(users.values()), None)

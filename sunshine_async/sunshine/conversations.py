@@ -1,6 +1,6 @@
 """Conversations of an app: operations, and conversations created once."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any, Final, TypeAlias
 
@@ -200,8 +200,8 @@ class Conversations:
             message = "user_id or user_external_id: one of the two, and not both"
             raise ValueError(message)
 
-        async def fetch(query: Query) -> ConversationListResponse:
-            return await self._transport.call(LIST, query=query)
+        def fetch(query: Query) -> Awaitable[ConversationListResponse]:
+            return self._transport.call(LIST, query=query)
 
         return list_pages(
             fetch,

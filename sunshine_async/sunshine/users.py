@@ -175,7 +175,9 @@ class Users:
         The e-mail address in a profile doesn't count. A user without a readable id is left out;
         `ResponseDecodeError` if no user is left then.
         """
-        return await self._transport.call(LIST, query={_EMAIL: email, "brandId": brand_id})
+        called = self._transport.call(LIST, query={_EMAIL: email, "brandId": brand_id})
+        del email  # error reporters attach local variables
+        return await called
 
     def create_many(
         self,

@@ -11,6 +11,7 @@ import anyio
 import httpx
 import pytest
 from support.backends import on_both
+from support.clients import dixa, sunshine
 from support.frames import chain, frames, leaks
 from support.servers import Peer, Script, serving, silent
 
@@ -40,6 +41,7 @@ SECRET = "a-secret-of-at-least-thirty-two-bytes"
 TOKEN = base64.b64encode(f"key-id:{SECRET}".encode()).decode()
 PASSWORD = "proxy-pass-word"
 NAME = "Jane-Whose-Name-Is-Secret"
+EMAIL = "jane@example.org"
 SECRETS = (
     SECRET,
     TOKEN,
@@ -149,6 +151,65 @@ async def test_no_error_of_a_batch_of_dixa_shows_a_secret() -> None:
             [outcome] = [one async for one in ends]
         assert isinstance(outcome, bulk.Failed | bulk.Unknown)
         assert leaks(outcome.error, *SECRETS) == []
+
+
+async def read(page: Any) -> object:
+    """Read the first page of a list."""
+    return await page.first(1)
+
+
+BY_VALUE: dict[str, tuple[Any, Callable[[Any], Awaitable[object]]]] = {
+    "list_by_email": (sunshine, lambda client: client.users.list_by_email(EMAIL)),
+    "list by email": (dixa, lambda client: read(client.end_users.list(email=EMAIL))),
+    "list by phone": (dixa, lambda client: read(client.end_users.list(phone=EMAIL))),
+    "upsert": (dixa, lambda client: client.end_users.upsert(CreateEndUserInput(email=EMAIL))),
+    "get_or_create": (
+        dixa,
+        lambda client: client.end_users.get_or_create(CreateEndUserInput(phone_number=EMAIL)),
+    ),
+    "conversations": (
+        sunshine,
+        lambda client: read(client.conversations.list(user_external_id=EMAIL)),
+    ),
+    "request, in the query": (
+        sunshine,
+        lambda client: client.request("GET", "/v2/x", query={"filter[email]": EMAIL}),
+    ),
+    "request, in the path": (
+        sunshine,
+        lambda client: client.request("GET", "/v2/x/{email}", path={"email": EMAIL}),
+    ),
+}
+
+
+class Watches:
+    """A hook, with which a call has a frame more."""
+
+    def call_started(self, value: object) -> None:
+        """Look at nothing."""
+
+
+@pytest.mark.usefixtures("instant_waits")
+@pytest.mark.parametrize("hooks", [(), (Watches(),)], ids=["plain", "hooks"])
+@pytest.mark.parametrize("end", ["401", "429", "500", "a lost answer", "cancelled"])
+@pytest.mark.parametrize("name", BY_VALUE)
+async def test_no_error_shows_an_email_address_that_is_searched_for(
+    name: str, end: str, hooks: tuple[object, ...]
+) -> None:
+    """An address in a query, given as an argument or taken out of a body, is in no frame."""
+    make, call = BY_VALUE[name]
+    transport = Reached() if end == "cancelled" else ScriptedTransport([*ENDS[end]])
+    client = make(transport, retry=Retry(max_attempts=2), hooks=hooks)
+    task = asyncio.ensure_future(call(client))
+    if isinstance(transport, Reached):
+        await transport.reached.wait()
+        task.cancel()
+
+    with pytest.raises((SunshineError, asyncio.CancelledError)) as error:
+        await task
+
+    assert leaks(error.value, EMAIL, EMAIL.replace("@", "%40")) == []
+    assert any(frame.f_code.co_name == "_call" for frame in frames(error.value))
 
 
 class Stalls(httpx.AsyncBaseTransport):
