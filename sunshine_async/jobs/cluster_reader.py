@@ -32,6 +32,7 @@ from sunshine_async.jobs.source import (
 )
 from sunshine_async.jobs.timeline import Timeline, parallel, read_timeline
 from sunshine_async.journal import Found, JournalAwayError, JournalError, State
+from sunshine_async.journal.lease import PATIENCE
 from sunshine_async.journal.postgres_database import PostgresPlace, passes_by_itself, reason_of
 from sunshine_async.journal.postgres_journal import PostgresReader
 from sunshine_async.journal.postgres_sql import REASONS, RUNNING
@@ -237,7 +238,7 @@ def open_import(place: PostgresPlace) -> ImportReader | None:
     `JournalError` for a database that can't be read, and for an import of another release.
     """
     try:
-        with place.address.connect("sunshine-async cluster") as connection:
+        with place.address.connect("sunshine-async cluster", patience=PATIENCE) as connection:
             [[has_journal]] = connection.execute(_HAS_PLAIN_JOURNAL, (place.schema,)).fetchall()
             try:
                 [[has_tables]] = connection.execute(HAS_TABLES).fetchall()

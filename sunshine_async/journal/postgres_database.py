@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from typing import Any, Final, TypeVar, cast
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -13,7 +14,7 @@ from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.waiting import wait_selector
 
-from sunshine_async.journal.lease import PATIENCE
+from sunshine_async.journal.lease import PATIENCE, now
 
 T = TypeVar("T")
 
@@ -57,10 +58,12 @@ def never() -> bool:
 class BoundedConnection(psycopg.Connection[Any]):
     """A connection whose wait for an answer of the server ends once *is_late* returns True.
 
-    Nothing else ends the wait for a server that hangs: the system acknowledges the packets.
+    The wait also ends where the server has sent nothing for *patience* seconds. Nothing else ends
+    the wait for a server that hangs: the system acknowledges the packets.
     """
 
     is_late: Callable[[], bool] = staticmethod(never)
+    patience: float = inf
 
     def wait(self, gen: PQGen[T], interval: float = _INTERVAL, timeout: float | None = None) -> T:
         """Return the result of *gen*; close the connection and raise `OperationalError` if late."""
@@ -73,6 +76,7 @@ class BoundedAsyncConnection(psycopg.AsyncConnection[Any]):
     """`BoundedConnection` of an event loop."""
 
     is_late: Callable[[], bool] = staticmethod(never)
+    patience: float = inf
 
     async def wait(
         self, gen: PQGen[T], interval: float = _INTERVAL, timeout: float | None = None
@@ -87,10 +91,12 @@ def _bounded(
 ) -> PQGen[T]:
     """Yield what *exchange* yields; once late, close *connection* and raise `OperationalError`."""
     try:
-        wanted = next(exchange)
+        wanted, since = next(exchange), now()
         while True:
             ready = yield wanted
-            if not ready and connection.is_late():
+            if ready:
+                since = now()
+            elif connection.is_late() or now() > since + connection.patience:
                 break
             wanted = exchange.send(ready)
     except StopIteration as ended:
@@ -113,11 +119,11 @@ class Address:
         return {**_CONNECTION, "application_name": application, **self.parts}
 
     def connect(
-        self, application: str, is_late: Callable[[], bool] = never
+        self, application: str, is_late: Callable[[], bool] = never, *, patience: float = inf
     ) -> psycopg.Connection[Any]:
-        """Return a new connection with the `settings` for *application*, which waits until *is_late*."""
+        """Return a new connection with the `settings` for *application*: see `BoundedConnection`."""
         connection = BoundedConnection.connect(**self.settings(application), autocommit=True)
-        connection.is_late = is_late
+        connection.is_late, connection.patience = is_late, patience
         return connection
 
 

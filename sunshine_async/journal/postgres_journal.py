@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
+from math import inf
 from secrets import randbits
 from threading import Lock
 from typing import Any, ClassVar, Final, NamedTuple, NoReturn, TypeVar, cast
@@ -58,6 +59,8 @@ class _Queries(JournalQueries):
 
     dialect: ClassVar = postgres_sql.POSTGRES
     _READ_ONLY: ClassVar[bool]
+    _SILENCE: ClassVar[float]
+    """Seconds without a word of the server after which a wait for an answer ends."""
 
     def __init__(self, place: PostgresPlace) -> None:
         self._place: Final = place
@@ -90,7 +93,7 @@ class _Queries(JournalQueries):
             "read_only": "on" if self._READ_ONLY else "off",
         }
         with ExitStack() as stack:
-            connection = self._place.address.connect(application, is_late)
+            connection = self._place.address.connect(application, is_late, patience=self._SILENCE)
             stack.enter_context(closing(connection))
             connection.execute(postgres_sql.SETTINGS, settings)
             stack.pop_all()
@@ -121,6 +124,7 @@ class PostgresReader(_Queries):
     """
 
     _READ_ONLY = True
+    _SILENCE = PATIENCE
 
     @property
     def running(self) -> bool:
@@ -166,6 +170,7 @@ class PostgresJournal(_Queries, JobJournal):
     """
 
     _READ_ONLY = False
+    _SILENCE = inf  # the renewals of the lease tell more
     patience: ClassVar[float] = PATIENCE
     """Seconds to wait for a server that is away."""
 

@@ -51,6 +51,7 @@ from sunshine_async.webhooks.inbox import (
 
 _POLL: Final = 0.5  # seconds until a worker with nothing to do looks for events of other workers
 _MAX_WAIT: Final = 5.0  # seconds for the lock: other workers need milliseconds
+_SILENCE: Final = 35.0  # seconds without a word: the server ends a statement after 30 seconds
 _SKEW: Final = 10.0  # seconds by which the clocks of two workers may differ
 _MAX_KEY: Final = 500  # longer names don't fit an index: a hash stands for the name
 
@@ -216,7 +217,7 @@ class PostgresInbox:
 
     def _connect(self) -> psycopg.Connection[Any]:
         """Return a new connection, with the tables checked and lost events given back."""
-        connection = self._address.connect("sunshine-async inbox")
+        connection = self._address.connect("sunshine-async inbox", patience=_SILENCE)
         try:
             wait = min(_MAX_WAIT, self._lease / 4)
             connection.execute(sql.SETTINGS, {"wait": f"{max(1, round(1000 * wait))}ms"})

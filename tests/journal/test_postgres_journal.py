@@ -257,6 +257,21 @@ def test_a_server_that_hangs(journal_url: str) -> None:
         assert journal.about() == {}
 
 
+class Impatiently(PostgresReader):
+    """A reader that waits a moment for a word of the server."""
+
+    _SILENCE = 0.2
+
+
+def test_a_reader_waits_for_no_server_that_hangs(journal: PostgresJournal) -> None:
+    """A look at a journal ends, too, where the server keeps the connection and answers nothing."""
+    with closing(Impatiently(journal._place)) as reader:
+        assert reader.about() == {}
+        with pytest.raises(JournalAwayError, match=r"hasn't answered for too long\. Run the same"):
+            reader._fetch_all(f"SELECT pg_sleep({PATIENCE})")
+        assert reader.about() == {}
+
+
 @define(eq=False)
 class Relay:
     """A connection to PostgreSQL through a proxy that cuts the connection at a word, once."""

@@ -43,6 +43,7 @@ from sunshine_async.emulator import Emulator
 from sunshine_async.sunshine import UserCreateBody
 from sunshine_async.webhooks import InboxError, Received, Receiver, SunshineWebhooks
 from sunshine_async.webhooks import inbox as inbox_module
+from sunshine_async.webhooks import postgres_inbox as postgres_inbox_module
 from sunshine_async.webhooks import postgres_sql as sql_module
 from sunshine_async.webhooks.inbox import EventState, HandlerSlots, LeaseLostError, StoredEvent
 from sunshine_async.webhooks.postgres_inbox import PostgresInbox
@@ -429,6 +430,19 @@ def test_an_address_that_cant_be_read_is_refused(url: str) -> None:
     with pytest.raises(ConfigurationError, match="inbox: give ") as caught:
         Receiver(SunshineWebhooks(SECRET), url)
     assert leaks(caught.value, PASSWORD) == []
+
+
+def test_the_wait_for_a_server_that_hangs_ends(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that keeps the connection and answers nothing is away."""
+    monkeypatch.setattr(postgres_inbox_module, "_SILENCE", 0.2)
+    with closing(postgres_inbox(database)) as inbox:
+        hangs = (
+            r"hasn't answered for too long\. The receiver goes on once the server can be reached$"
+        )
+        with pytest.raises(InboxError, match=hangs):
+            inbox._fetch_all("SELECT pg_sleep(%s)", (PATIENCE,))
 
 
 def test_psycopg_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
