@@ -5,11 +5,13 @@ a `Store`, which reports changes to the `StateFile`. The file has one line for e
 """
 
 import os
+import stat
 from abc import ABC, abstractmethod
 from base64 import b64decode
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from errno import EINVAL
 from pathlib import Path
 from typing import Any, ClassVar, Final, TypeAlias
 from zlib import crc32
@@ -44,9 +46,13 @@ class StateFile:
             with ExitStack() as on_error:
                 number = open_private(path, os.O_RDWR | os.O_APPEND)
                 self._file: Final = on_error.enter_context(os.fdopen(number, "ab+", buffering=0))
+                if not stat.S_ISREG(os.fstat(number).st_mode):  # a device may have no end
+                    raise OSError(EINVAL, "Not a regular file")  # noqa: TRY301 - as the system
                 self._lock()
                 self._file.seek(0)
-                data = self._file.readall()
+                data = self._file.read(len(_HEADER))
+                if data == _HEADER:  # a foreign file may be large
+                    data += self._file.readall()
                 self.changes: Final[list[Change]] = _parse_changes(data, path)
                 make_private(path)
                 self._size = data.rfind(b"\n") + 1

@@ -163,6 +163,13 @@ def test_files_that_are_none(tmp_path: Path, content: str) -> None:
         Emulator(state=tmp_path)
 
 
+@pytest.mark.parametrize("device", ["/dev/full", "/dev/zero", "/dev/null"])
+def test_a_device_is_no_state(device: str) -> None:
+    """A device is refused before a byte is read: some have no end."""
+    with pytest.raises(ConfigurationError, match=r"can't be kept: (Not a regular|No such) file"):
+        Emulator(state=device)
+
+
 def test_one_emulator_uses_a_file(tmp_path: Path) -> None:
     """A second emulator with the same file is refused until the first one is closed."""
     first = Emulator(state=tmp_path / "state")
