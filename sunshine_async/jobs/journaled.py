@@ -352,11 +352,12 @@ def open_job(
     a file has so many bad rows. The journal has bodies only with *keep_bodies*. *on_problem* gets
     each row that wasn't done; *on_progress* gets the report after each commit of many rows.
 
-    *path* is a file, or the URL of a PostgreSQL database that several machines reach (extra
-    ``postgres``): ``postgresql://user:password@host/database?job=may``, with a name for the job. One
-    process at a time has the journal: its lease of 10 seconds (``lease=30`` in the URL: 30) is
-    renewed all the time. After a kill the next process waits for the end of the lease. A process
-    that was silent for longer, and lost the journal, writes and sends nothing more. While the
+    *path* is a file, which each run makes the owner's alone (mode 0600, also after a ``chmod 640``),
+    or the URL of a PostgreSQL database that several machines reach (extra ``postgres``):
+    ``postgresql://user:password@host/database?job=may``, with a name for the job. One process at a
+    time has the journal: its lease of 10 seconds (``lease=30`` in the URL: 30) is renewed all the
+    time. After a kill the next process waits for the end of the lease. A process that was silent
+    for longer, and lost the journal, writes and sends nothing more. While the
     database is away the job waits, two minutes at most.
 
     Raise `ConfigurationError` for a *path* that names no file (``:memory:``) and for a wrong URL,
