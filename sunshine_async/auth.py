@@ -135,6 +135,8 @@ class ApiToken(_FixedHeader):
 
     def __init__(self, token: str, *, scheme: str = "") -> None:
         problem = _credential_error("token", token)
+        if problem is None and scheme != "":
+            problem = _credential_error("scheme", scheme)
         if problem is not None:
             del token
             raise ConfigurationError(problem)
@@ -234,8 +236,11 @@ class JwtAuth(_SecretHolder):
     ) -> None:
         self._key_id: Final = key_id
         self._scope: Final = scope
-        problem = _credential_error("key_id", key_id) or _credential_error("secret", secret)
-        if problem is None and not 1 <= lifetime < inf:
+        texts = {"key_id": key_id, "secret": secret, "scope": scope}.items()
+        problem = next(filter(None, (_credential_error(*each) for each in texts)), None)
+        del texts
+        seconds: Any = lifetime  # not every caller has a type checker
+        if problem is None and not (isinstance(seconds, float | int) and 1 <= seconds < inf):
             problem = f"lifetime={lifetime}: seconds, 1 or more"
         if problem is not None:
             del secret

@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from sunshine_async._codec.model import UNSET
+from sunshine_async._pace.slots import Kinds, check_kinds
 from sunshine_async.smooch.models import AppUser
 from sunshine_async.sunshine.models import Profile, UserCreateBody
 
@@ -37,12 +38,18 @@ WITHOUT_PLACE: Final[Mapping[str, str]] = {
 """Fields of an `AppUser` without a place in a `UserCreateBody`, with the reasons."""
 
 
+_KINDS: Final[Kinds] = {
+    "app_user": (AppUser, "an AppUser: from_dict(AppUser, data) makes one of plain data"),
+}
+
+
 def user_create_body(app_user: AppUser) -> UserCreateBody:
     """Return the body that creates in v2 a copy of the v1.1 user *app_user*.
 
     An absent or empty field is left out; a null among the properties stays. `left_out` lists the
     fields of *app_user* without a place in the body.
     """
+    check_kinds(_KINDS, {"app_user": app_user})
     profile = Profile(
         given_name=app_user.given_name or UNSET,
         surname=app_user.surname or UNSET,
@@ -59,4 +66,5 @@ def user_create_body(app_user: AppUser) -> UserCreateBody:
 
 def left_out(app_user: AppUser) -> Mapping[str, str]:
     """Return the fields of *app_user* that `user_create_body` leaves out, with the reasons."""
+    check_kinds(_KINDS, {"app_user": app_user})
     return {name: why for name, why in WITHOUT_PLACE.items() if getattr(app_user, name)}

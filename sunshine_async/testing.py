@@ -79,6 +79,7 @@ import httpx
 import pytest
 
 from sunshine_async._pace import Pace
+from sunshine_async._pace.slots import check_kinds
 from sunshine_async._pace.waiting import CLOCK
 from sunshine_async.auth import ApiToken, BasicAuth
 from sunshine_async.dixa.client import DixaClient
@@ -100,6 +101,7 @@ class ScriptedTransport(httpx.AsyncBaseTransport):
     """
 
     def __init__(self, answers: Iterable[Answer]) -> None:
+        check_kinds({"answers": (Iterable, "a list, such as [404]")}, {"answers": answers})
         self._answers: Final = iter(answers)
         self.requests: Final[list[httpx.Request]] = []
 

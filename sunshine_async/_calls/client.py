@@ -22,7 +22,7 @@ from sunshine_async._http.open_wire import (
     to_timeout,
 )
 from sunshine_async._pace import Lane, Pace
-from sunshine_async._pace.slots import Slots
+from sunshine_async._pace.slots import Kinds, Slots, check_kinds
 from sunshine_async._pace.waiting import join_pool, leave, pace_of, shared_from
 from sunshine_async.auth import Auth, BasicAuth, BearerAuth, JwtAuth
 from sunshine_async.errors import ConfigurationError
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from sunshine_async._pace.shared import Allowance
 
 _SUBDOMAIN: Final = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-_OPTION_TYPES: Final[Mapping[str, tuple[Any, str]]] = {
+_KINDS: Final[Kinds] = {
     "base_url": (str | None, "a URL such as https://api.smooch.io"),
     "subdomain": (str | None, "a text such as acme, for https://acme.zendesk.com/sc"),
     "timeout": (float | int | HttpxTimeout, "seconds, or an httpx.Timeout"),
@@ -46,18 +46,9 @@ _OPTION_TYPES: Final[Mapping[str, tuple[Any, str]]] = {
     "proxy": (str | None, "a URL such as http://localhost:3128"),
     "ssl_context": (ssl.SSLContext | None, "an ssl.SSLContext"),
     "transport": (HttpxTransport | None, "an httpx.AsyncBaseTransport"),
+    "allow_insecure": (bool, "True or False"),
     "hooks": (Sequence, "a list of hooks, such as [telemetry.OpenTelemetry()]"),
 }
-"""Types of the options, with words for the error: not every caller has a type checker."""
-
-
-def _check_types(options: Mapping[str, object]) -> None:
-    """Raise `ConfigurationError` for an option of a wrong type, without showing the value."""
-    for name, (kind, words) in _OPTION_TYPES.items():
-        value = options.get(name, UNSET)
-        if value is not UNSET and (not isinstance(value, kind) or isinstance(value, bool)):
-            message = f"{name} must be {words}, not {type(value).__name__}"
-            raise ConfigurationError(message)
 
 
 def _hooks(hooks: Sequence[object], base_url: str) -> "Hooks | None":
@@ -121,7 +112,7 @@ class Client:
         try:
             path = self._path(options)
             auth = self._credentials(options)
-            _check_types(asdict(options, recurse=False))
+            check_kinds(_KINDS, asdict(options, recurse=False), ConfigurationError)
             url, name = self._address(options)
             self.base_url: Final = check_base_url(
                 url, name=name, allow_insecure=options.allow_insecure
@@ -227,7 +218,8 @@ class Client:
         Closing the view closes nothing.
         """
         given = {"timeout": timeout, "retry": retry, "pace": pace, "lane": lane, "hooks": hooks}
-        _check_types({name: value for name, value in given.items() if value is not None})
+        chosen = {name: value for name, value in given.items() if value is not None}
+        check_kinds(_KINDS, chosen, ConfigurationError)
         ours = self._transport
         return self._view(
             evolve(

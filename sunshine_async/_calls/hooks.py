@@ -17,7 +17,7 @@ from typing import Any, Final, cast
 from attrs import define, field, frozen
 
 from sunshine_async._http.messages import Failure, Response
-from sunshine_async._pace.slots import Lane, PaceChange, PaceEvent
+from sunshine_async._pace.slots import Kinds, Lane, PaceChange, PaceEvent, check_kinds
 from sunshine_async.errors import ApiError, ConfigurationError, Fault, SunshineError
 
 _LOG: Final = logging.getLogger("sunshine_async")
@@ -160,6 +160,8 @@ class Hooks:
     """
 
     def __init__(self, hooks: Iterable[object], base_url: str = "") -> None:
+        kinds: Kinds = {"hooks": (Iterable, "a list, such as [telemetry.OpenTelemetry()]")}
+        check_kinds(kinds, {"hooks": hooks}, ConfigurationError)
         found = {event: list[Callable[[Any], Any]]() for event in _EVENTS}
         for hook in hooks:
             methods = {event: getattr(hook, event, None) for event in _EVENTS}

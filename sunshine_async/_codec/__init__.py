@@ -86,4 +86,8 @@ def from_dict(kind: type[T], data: object) -> T:
 
 def from_json(kind: type[T], text: str | bytes) -> T:
     """Return a model *kind* of JSON *text*, as `from_dict` does; `ValueError` for other text."""
-    return from_dict(kind, decode(text.encode() if isinstance(text, str) else text))
+    data: Any = text.encode() if isinstance(text, str) else text
+    if not isinstance(data, bytes | bytearray):
+        message = f"text must be JSON, as text or bytes, not {type(text).__name__}"
+        raise TypeError(message)
+    return from_dict(kind, decode(cast("bytes", data)))

@@ -16,6 +16,7 @@ import orjson
 from sunshine_async._http.fork import ForkSafeLock, renew_after_fork
 from sunshine_async._pace.lease import Lease, LeaseRequest, allocate
 from sunshine_async._pace.shared import Allowance
+from sunshine_async._pace.slots import check_kinds
 from sunshine_async.errors import ConfigurationError
 
 LOCK_WAIT: Final = 0.2
@@ -38,9 +39,10 @@ class FileAllowance(Allowance):
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._file: int | None = None
+        check_kinds({"path": (str | os.PathLike, "a path")}, {"path": path}, ConfigurationError)
         self.path: Final = Path(path)
         self._lock: Final = ForkSafeLock()
-        self._file: int | None = None
         if self.path.exists() and not self.path.is_file():  # to open a pipe would wait for a writer
             message = f"{self.path} is a directory, or not a regular file: name a file of its own"
             raise ConfigurationError(message)

@@ -83,6 +83,10 @@ class Pace(Slots):
         self.rate: Final = rate
         self.burst: Final = burst if burst is not None else max(1.0, (rate or 0.0) / 10)
         self.max_in_flight: Final = max_in_flight
+        if shared is not None and not hasattr(shared, "rate_for"):
+            message = f"shared must be FileAllowance or RedisAllowance, not {type(shared).__name__}"
+            del shared  # an address has a password
+            raise TypeError(message)
         self._tokens = self.burst
         self._tokens_at = -inf
         """The time at which *_tokens* were counted."""

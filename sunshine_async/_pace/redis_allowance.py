@@ -102,6 +102,6 @@ def _client_for(url: str) -> tuple[Any, str]:
             url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT,
             retry=Retry(NoBackoff(), 0), decode_responses=False,
         )  # fmt: skip
-    except ValueError:
+    except (ValueError, AttributeError, TypeError):  # also for no text, such as None
         return None, "RedisAllowance: the URL must begin with redis://, rediss:// or unix://"
     return client, ""

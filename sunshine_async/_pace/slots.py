@@ -2,7 +2,7 @@
 
 from bisect import insort
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from enum import Enum
@@ -17,6 +17,8 @@ from sunshine_async._http.fork import renew_after_fork
 Setting: TypeAlias = tuple[str, Any, Callable[[Any], bool], str]
 """Name and value of a setting, a function that is true for a value that works, and such values in
 words."""
+Kinds: TypeAlias = Mapping[str, tuple[Any, str]]
+"""The type of each argument, and the type in words: not every caller has a type checker."""
 
 BATCH_EVERY: Final = 10
 """Where both lanes wait, every tenth start is a batch's."""
@@ -31,6 +33,7 @@ class Lane(Enum):
 
 CURRENT_LANE: Final = ContextVar("lane", default=Lane.INTERACTIVE)
 """The lane of the running task's calls, where the client doesn't set a lane."""
+_LISTS: Final = (Iterable, Collection, Sequence)
 _BATCH: Final = Lane.BATCH  # looked up once: an enum's members take their time
 _NO_BOUND: Final = 10**9  # more than any calls; to compare with inf costs 160 instructions more
 
@@ -364,6 +367,22 @@ class Snapshot:
         for name in ("in_flight", "waiting"):
             plain[name] = {lane.name.lower(): count for lane, count in plain[name].items()}
         return plain
+
+
+def check_kinds(
+    kinds: Kinds, given: Mapping[str, object], error: type[Exception] = TypeError
+) -> None:
+    """Raise *error* for an argument of another type than in *kinds*, without showing the value.
+
+    A boolean is no number, and one text is no list of texts.
+    """
+    for name, (kind, words) in kinds.items():
+        found = type(given.get(name))
+        apart = (found is bool and kind is not bool) or (found in (str, bytes) and kind in _LISTS)
+        if name in given and (apart or not isinstance(given[name], kind)):
+            message = f"{name} must be {words}, not {found.__name__}"
+            del given  # error reporters attach local variables
+            raise error(message)
 
 
 def check_settings(

@@ -10,8 +10,9 @@ from random import Random
 from typing import Any, Final, Literal, TypeAlias
 
 import httpx
-from attrs import Factory, evolve, field, frozen
+from attrs import Factory, asdict, evolve, field, frozen
 
+from sunshine_async._pace.slots import Kinds, check_kinds
 from sunshine_async.dixa import custom_attributes, end_users
 from sunshine_async.emulator.fields import TEXT, Schema, object_schema
 from sunshine_async.emulator.platform import V2
@@ -31,6 +32,17 @@ METHODS: Final[Mapping[str, str]] = {
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _FRAMING: Final = frozenset({"content-length", "transfer-encoding"})
+
+
+_KINDS: Final[Kinds] = {
+    "status": (int | None, "a number from 200 to 599"),
+    **dict.fromkeys(("reset", "cut", "garbled"), (bool, "True or False")),
+    "delay": (float | int, "seconds"),
+    "times": (int, "a number"),
+    "headers": (Mapping, "a mapping"),
+    "body": (str | None, "text"),
+    "retry_after": (float | int | None, "seconds"),
+}
 
 
 def _default_when(mishap: Any) -> Literal["before", "after"]:
@@ -79,6 +91,7 @@ class Mishap:
     """Hit only calls of this operation, named as in the documentation: ``CreateUser``."""
 
     def __attrs_post_init__(self) -> None:
+        check_kinds(_KINDS, asdict(self, recurse=False), ConfigurationError)
         operation, has_status = self.operation, self.status is not None
         method, methods = METHODS.get(operation or "", self.method), {*METHODS.values()}
         for problem, holds in {

@@ -26,8 +26,9 @@ from typing import Any, Final
 import anyio
 import httpx
 import orjson
-from attrs import define, field, frozen
+from attrs import asdict, define, field, frozen
 
+from sunshine_async._pace.slots import check_kinds
 from sunshine_async.emulator.webhook_events import OutgoingEvent, WebhookTarget
 from sunshine_async.errors import ConfigurationError
 
@@ -48,6 +49,7 @@ MAX_LISTED: Final = 10_000
 _HOLD: Final = 0.02
 """Seconds in which events gather for a delivery of several events."""
 _WHOLE: Final = range(200, 300)
+_NUMBER: Final = (float | int, "a number")
 _LOST: Final = "lost"
 """Stands for an answer 2xx that counts as lost."""
 
@@ -68,6 +70,8 @@ class WebhookFaults:
     batch: int = 1
 
     def __attrs_post_init__(self) -> None:
+        kinds = {**dict.fromkeys(("twice", "lost", "late"), _NUMBER), "batch": (int, "a number")}
+        check_kinds(kinds, asdict(self), ConfigurationError)
         for problem, holds in {
             "twice: a probability, from 0 to 1": not 0 <= self.twice <= 1,
             "lost: a probability, from 0 to 1": not 0 <= self.lost <= 1,
@@ -120,7 +124,13 @@ class WebhookSender:
     def __init__(
         self, *, first_wait: float, timeout: float, faults: WebhookFaults, seed: int | None
     ) -> None:
-        for name, value in {"webhook_retry": first_wait, "webhook_timeout": timeout}.items():
+        waits = {"webhook_retry": first_wait, "webhook_timeout": timeout}
+        kinds = {
+            **dict.fromkeys(waits, _NUMBER),
+            "webhook_faults": (WebhookFaults, "WebhookFaults"),
+        }
+        check_kinds(kinds, {**waits, "webhook_faults": faults}, ConfigurationError)
+        for name, value in waits.items():
             if not 0 < value < float("inf"):
                 message = f"{name}={value}: seconds, more than 0"
                 raise ConfigurationError(message)

@@ -8,11 +8,13 @@ from math import ceil
 from pathlib import Path
 from threading import Lock
 from time import monotonic
+from types import NoneType
 from typing import Any, Final
 
 from attrs import evolve
 
 from sunshine_async._pace import Pace
+from sunshine_async._pace.slots import Kinds, check_kinds
 from sunshine_async.emulator.dixa import Dixa
 from sunshine_async.emulator.faults import DRAWN, FaultInjector, Mishap, ScriptedFault
 from sunshine_async.emulator.fields import BOOLEAN, Refusal, text_schema
@@ -53,6 +55,13 @@ WEBHOOK: Final = evolve(
 )
 
 
+_KINDS: Final[Kinds] = {
+    **dict.fromkeys(("latency", "fail"), (float | int, "a number")),
+    **dict.fromkeys(("keys", "tokens"), (Iterable, "a list of texts")),
+    "odds": ((Mapping, NoneType), "a mapping"),
+}
+
+
 class World:
     """State of an `Emulator`, which documents the arguments. Several threads may use a world."""
 
@@ -74,6 +83,8 @@ class World:
         webhook_faults: WebhookFaults = NO_FAULTS,
         clock: Callable[[], float] = monotonic,
     ) -> None:
+        given = {"latency": latency, "fail": fail, "keys": keys, "tokens": tokens, "odds": odds}
+        check_kinds(_KINDS, given, ConfigurationError)
         if not 0 <= latency < float("inf"):
             message = f"latency={latency}: seconds, 0 or more"
             raise ConfigurationError(message)

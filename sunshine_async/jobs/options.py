@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Any, Final
+from types import NoneType
+from typing import Final
 
-from attrs import evolve, frozen
+from attrs import asdict, evolve, frozen
 
-from sunshine_async._pace.slots import Setting, check_settings
+from sunshine_async._pace.slots import Kinds, Setting, check_kinds, check_settings
 from sunshine_async.bulk import Concurrency
 from sunshine_async.jobs.report import Problem, Report
 from sunshine_async.jobs.tasks.task import Mode, Task
@@ -14,13 +15,6 @@ from sunshine_async.journal import Rules
 
 GRACE: Final = 10.0  # default seconds for running calls to end after a stop
 MAX_OUTAGE: Final = 900.0  # default seconds to wait for a service that is gone
-_RULES: Final[Mapping[Mode, Rules]] = {
-    Mode.CREATE: Rules(once=True, skips=True),
-    Mode.UPDATE: Rules(differ=True, marked=False),
-    Mode.UPSERT: Rules(differ=True, skips=True),
-    Mode.DELETE: Rules(),
-    Mode.MESSAGE: Rules(once=True, skips=True),
-}
 
 
 class Duplicates(Enum):
@@ -32,6 +26,24 @@ class Duplicates(Enum):
     """All, in input order, and never two at once."""
     FAIL = "fail"
     """None: the job doesn't start."""
+
+
+_KINDS: Final[Kinds] = {
+    "duplicates": (Duplicates | None, "one such as Duplicates.LAST"),
+    "on_problem": ((Callable, NoneType), "a function"),
+    "on_progress": ((Callable, NoneType), "a function"),
+    **dict.fromkeys(
+        ("retry_failed", "retry_unknown", "accept_changed_source", "full", "keep_bodies"),
+        (bool, "True or False"),
+    ),
+}
+_RULES: Final[Mapping[Mode, Rules]] = {
+    Mode.CREATE: Rules(once=True, skips=True),
+    Mode.UPDATE: Rules(differ=True, marked=False),
+    Mode.UPSERT: Rules(differ=True, skips=True),
+    Mode.DELETE: Rules(),
+    Mode.MESSAGE: Rules(once=True, skips=True),
+}
 
 
 @frozen(kw_only=True)
@@ -58,15 +70,13 @@ class JobOptions:
     def __attrs_post_init__(self) -> None:
         """Raise `ValueError` for a number that can't work, `TypeError` for a text in place of a choice."""
         settings: tuple[Setting, ...] = (
+            ("concurrency", self.concurrency, lambda it: it in (None, "auto") or (isinstance(it, int) and it is not True and it >= 1), '1 or more, or "auto"'),
             ("max_failures", self.max_failures, lambda it: it is None or it >= 0, "rows, 0 or more; None: no bound"),
             ("max_outage", self.max_outage, lambda it: it >= 0, "seconds, 0 or more"),
             ("grace", self.grace, lambda it: it >= 0, "seconds, 0 or more"),
         )  # fmt: skip
         check_settings("Job", settings)
-        given: Any = self.duplicates
-        if given is not None and not isinstance(given, Duplicates):
-            message = f"duplicates must be one such as Duplicates.LAST, not {given!r}"
-            raise TypeError(message)
+        check_kinds(_KINDS, asdict(self, recurse=False))
 
     def rules(self, mode: Mode, task: Task) -> Rules:
         """Return the rules for rows of a user whom the journal knows already."""

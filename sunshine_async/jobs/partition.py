@@ -42,6 +42,7 @@ from typing import Final
 
 from attrs import evolve, frozen
 
+from sunshine_async._pace.slots import Kinds, check_kinds
 from sunshine_async.errors import ConfigurationError
 from sunshine_async.jobs.source import digest_of
 from sunshine_async.jobs.tasks import SERVICES
@@ -97,6 +98,9 @@ class FilePart:
         return rows
 
 
+_KINDS: Final[Kinds] = {"into": (int, "a number"), "source": (RowFile, "a file of open_rows")}
+
+
 def partition(source: RowFile, task: Task, *, into: int) -> list[FilePart]:
     """Split the rows of *source*, a file of `open_rows`, in *into* parts; return the parts.
 
@@ -122,6 +126,7 @@ def partition(source: RowFile, task: Task, *, into: int) -> list[FilePart]:
     Raise `ConfigurationError` if *into* isn't positive, or for a *task* that isn't of `SERVICES`,
     which another process couldn't find. Raise `SourceError` if *source* can't be read twice.
     """
+    check_kinds(_KINDS, {"source": source, "into": into}, ConfigurationError)
     if into < 1:
         message = f"into={into}: give a number of parts of 1 or more"
         raise ConfigurationError(message)

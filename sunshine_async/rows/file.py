@@ -16,10 +16,12 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Event
+from types import NoneType
 from typing import Any, BinaryIO, Final, Self, cast
 
 from attrs import evolve
 
+from sunshine_async._pace.slots import Kinds, check_kinds
 from sunshine_async.rows.columns import field_path
 from sunshine_async.rows.csv_records import CsvRows
 from sunshine_async.rows.file_types import encoding_name
@@ -45,6 +47,17 @@ _UNOPENED: Final[Mapping[type[Exception], str]] = {
     FileNotFoundError: "isn't there: check the path and its spelling",
     IsADirectoryError: "is a directory: name the file in it",
     PermissionError: "may not be read by you: check its permissions",
+}
+_KINDS: Final[Kinds] = {
+    "path": (str | Path, "the path of a file"),
+    "shape": (Shape, "a Shape, such as job.shape"),
+    "format": (Format | None, "a Format, such as Format.CSV"),
+    "empty": (Empty, "an Empty, such as Empty.LEAVE"),
+    "renames": ((Mapping, NoneType), "a mapping"),
+    "only_mapped": (bool, "True or False"),
+    **dict.fromkeys(("delimiter", "encoding"), (str, "text")),
+    **dict.fromkeys(("default_region", "timezone"), (str | None, "text")),
+    **dict.fromkeys(("skip", "date_formats"), (Collection, "a list of texts")),
 }
 
 
@@ -80,8 +93,15 @@ def open_rows(
     - With a *timezone* (``Europe/Berlin``) a time may lack its zone. *date_formats*, such as
       ``%d/%m/%Y %H:%M`` as in `datetime.strptime`, are read besides ISO 8601.
 
-    Raise `SourceError`, with the next step, for a file that can't be read in this format.
+    Raise `SourceError`, with the next step, for a file that can't be read in this format, and
+    `TypeError` for an argument of another type.
     """
+    given = {
+        "path": path, "shape": shape, "format": format, "delimiter": delimiter, "empty": empty,
+        "renames": renames, "skip": skip, "only_mapped": only_mapped, "encoding": encoding,
+        "default_region": default_region, "timezone": timezone, "date_formats": date_formats,
+    }  # fmt: skip
+    check_kinds(_KINDS, given)
     options = ReadOptions(
         format=format, delimiter=delimiter, empty=empty, renames=renames or {}, skip=skip,
         default_region=default_region, only_mapped=only_mapped, encoding=encoding_name(encoding),

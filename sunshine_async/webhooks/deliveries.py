@@ -100,7 +100,8 @@ class WebhookParser(ABC):
     """The class of event by trigger."""
 
     def __init__(self, secret: Secret | Sequence[Secret]) -> None:
-        several: Sequence[Any] = [secret] if isinstance(secret, _SINGLE) else secret
+        is_single = isinstance(secret, _SINGLE) or not hasattr(secret, "__iter__")
+        several: Sequence[Any] = cast("Any", [secret] if is_single else secret)
         self._secrets: Final = [one.encode() if isinstance(one, str) else one for one in several]
         problem = _secret_problem(self._secrets)
         del secret, several  # error reporters attach local variables
@@ -142,6 +143,10 @@ class WebhookParser(ABC):
             kind = type(body).__name__
             del body, headers  # error reporters attach local variables
             message = f"the body must be the bytes of the request, as received, not {kind}"
+            raise TypeError(message)
+        if not hasattr(headers, "items"):
+            message = f"headers must be a mapping, not {type(headers).__name__}"
+            del body, headers
             raise TypeError(message)
         named = {name.lower(): value for name, value in headers.items()}
         refusal = self._refusal(named, body, now or datetime.now(UTC))

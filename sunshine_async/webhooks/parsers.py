@@ -10,6 +10,7 @@ from attrs import field, frozen
 
 from sunshine_async._codec import Misfit, structure
 from sunshine_async._codec.model import WIRE, Model, redact
+from sunshine_async._pace.slots import check_kinds
 from sunshine_async.errors import ConfigurationError, WebhookError
 from sunshine_async.sunshine.message_models import Message
 from sunshine_async.sunshine.once import MARK, EchoKey
@@ -184,6 +185,8 @@ class DixaWebhooks(WebhookParser):
     def __init__(self, secret: Secret | Sequence[Secret], tolerance: float = 300.0) -> None:
         super().__init__(secret)
         del secret  # error reporters attach local variables
+        seconds = {"tolerance": (float | int, "seconds")}
+        check_kinds(seconds, {"tolerance": tolerance}, ConfigurationError)
         self._tolerance: Final = tolerance
         self._keys: Final = [key for one in self._secrets if (key := _from_hex(one))]
         if len(self._keys) != len(self._secrets):

@@ -16,7 +16,7 @@ from attrs import frozen
 
 from sunshine_async._calls.hooks import Hooks
 from sunshine_async._calls.retry import Retry
-from sunshine_async._pace.slots import Setting, check_settings
+from sunshine_async._pace.slots import Setting, check_kinds, check_settings
 from sunshine_async._pace.waiting import CLOCK
 from sunshine_async.bulk.cancellation import background_tasks
 from sunshine_async.errors import ConfigurationError, WebhookError
@@ -118,16 +118,15 @@ class Receiver:
         retry: Retry = RETRY,
         lease: float = 15.0,
     ) -> None:
-        open_inbox = _inbox_opener(inbox, lease, retry.max_wait)
+        open_inbox = _inbox_opener(inbox, lease, retry)
         del inbox  # an address has a password
         if isinstance(open_inbox, ConfigurationError):
             raise open_inbox
+        check_kinds({"retry": (Retry, "a Retry")}, {"retry": retry}, ConfigurationError)
         if not hasattr(parser, "parse"):
             kind = type(parser).__name__
             del parser  # perhaps the secret
-            message = (
-                f"Receiver: the parser must be one such as SunshineWebhooks(secret), not {kind}"
-            )
+            message = f"Receiver: parser must be one such as SunshineWebhooks(secret), not {kind}"
             raise ConfigurationError(message)
         _check(concurrency=concurrency, handler_timeout=handler_timeout, keep=keep)
         _check(max_bytes=max_bytes, lease=lease)
@@ -378,7 +377,7 @@ class _Running:
 
 
 def _inbox_opener(
-    inbox: str | Path, lease: float, longest_wait: float
+    inbox: str | Path, lease: float, retry: Retry
 ) -> Callable[[], Inbox] | ConfigurationError:
     """Return a function that opens the inbox; an error, unraised, has no frame with a password."""
     if not str(inbox).startswith(POSTGRES):
@@ -392,7 +391,8 @@ def _inbox_opener(
     address = postgres_database.parse_address(str(inbox))
     if address is None:
         return ConfigurationError(postgres_database.NO_ADDRESS.format("inbox"))
-    return lambda: postgres_inbox.PostgresInbox(address, lease=lease, longest_wait=longest_wait)
+    make = partial(postgres_inbox.PostgresInbox, address, lease=lease)
+    return lambda: make(longest_wait=retry.max_wait)
 
 
 def _check(**values: float) -> None:

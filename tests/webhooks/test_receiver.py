@@ -1013,5 +1013,5 @@ def test_a_secret_in_place_of_a_parser_is_refused(path: Path) -> None:
         Receiver(secret, path)
 
     assert str(caught.value) == (
-        "Receiver: the parser must be one such as SunshineWebhooks(secret), not str"
+        "Receiver: parser must be one such as SunshineWebhooks(secret), not str"
     )
