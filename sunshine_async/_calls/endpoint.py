@@ -131,6 +131,8 @@ class Endpoint(Generic[B, R]):
     read_back: ReadBack | None = field(kw_only=True, default=None)
     faults: Mapping[int, Fault] = field(kw_only=True, factory=dict[int, Fault])
     """Statuses with a meaning special to this operation; these go before the rule `fault_of`."""
+    advice: Mapping[int, str] = field(kw_only=True, factory=dict[int, str])
+    """The next step after a status, in place of the usual one; after a lost answer the usual stands."""
     max_json_bytes: int = field(kw_only=True, default=MAX_JSON_BYTES)
 
     @cached_property
@@ -259,6 +261,8 @@ class Endpoint(Generic[B, R]):
         errors = error_details(response.body, hidden)
         if 300 <= status < 400:  # noqa: PLR2004 - 3xx
             errors = (ErrorDetail("redirect", _NOT_FOLLOWED),)
+        if advice is None and not maybe_applied:
+            advice = self.advice.get(status)
         acted = maybe_applied or self.fault_of(status) in MAY_HAVE_ACTED
         error = error_class(status)(
             status,

@@ -36,6 +36,9 @@ _USERS: Final = "/v1.1/apps/{app_id}/appusers"
 _USER: Final = _USERS + "/{user_id}"
 _CHANNELS: Final = _USER + "/channels"
 _OVERLAPS: Final[Mapping[int, Fault]] = {409: Fault.OVERLAPPED}
+_IN_TURN: Final = {
+    409: "Another call is changing the user: send a user's changes one after another"
+}
 """A change of a user meets 409 while another change of the same user is under way."""
 _CHANGEABLE: Final = tuple(each.name for each in fields(AppUserUpdate))
 
@@ -48,22 +51,23 @@ PRE_CREATE: Final = Endpoint(
     "POST", _USERS, operation="preCreateAppUser",
     accepts=AppUserPreCreate, returns=AppUser, inside="appUser", ok=(201,),
     replay=Replay.GUARDED, read_back=ReadBack(GET, path={"user_id": "userId"}, query={}),
+    advice={409: "app_users.upsert changes the existing user, app_users.get_or_create returns it"},
 )  # fmt: skip
 UPDATE: Final = Endpoint(
     "PUT", _USER, operation="updateAppUser",
     accepts=AppUserUpdate, returns=AppUser, inside="appUser",
     replay=Replay.IDEMPOTENT,  # absolute values: a second sending sets the same
-    faults=_OVERLAPS,
+    faults=_OVERLAPS, advice=_IN_TURN,
 )  # fmt: skip
 DELETE: Final[Endpoint[None, None]] = Endpoint(
     "DELETE", _USER, operation="deleteAppUser",
     returns=type(None),
-    replay=Replay.GONE, faults=_OVERLAPS,
+    replay=Replay.GONE, faults=_OVERLAPS, advice=_IN_TURN,
 )  # fmt: skip
 DELETE_PROFILE: Final[Endpoint[None, AppUser]] = Endpoint(
     "DELETE", _USER + "/profile", operation="deleteAppUserProfile",
     returns=AppUser, inside="appUser",
-    replay=Replay.IDEMPOTENT, faults=_OVERLAPS,
+    replay=Replay.IDEMPOTENT, faults=_OVERLAPS, advice=_IN_TURN,
 )  # fmt: skip
 AUTH_CODE: Final[Endpoint[None, str]] = Endpoint(
     "GET", _USER + "/authcode", operation="getAppUserAuthCode",

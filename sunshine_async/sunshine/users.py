@@ -32,6 +32,7 @@ CREATE: Final = Endpoint(
     read_back=ReadBack(
         GET, path={"user_id_or_external_id": "externalId"}, query={"brandId": "brandId"}
     ),
+    advice={409: "users.upsert changes the existing user, users.get_or_create returns the user"},
 )  # fmt: skip
 UPDATE: Final = Endpoint(
     "PATCH", _USER, operation="UpdateUser",

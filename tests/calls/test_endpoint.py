@@ -34,6 +34,7 @@ from sunshine_async.errors import (
     ResponseDecodeError,
     ServerError,
 )
+from sunshine_async.smooch import app_users
 from sunshine_async.sunshine import Profile, SyncUserBody, User, UserCreateBody, UserUpdateBody
 from sunshine_async.sunshine.users import (
     CREATE,
@@ -68,6 +69,25 @@ def answer(status: int, body: bytes, **headers: str) -> Response:
 def error_of(endpoint: Endpoint[Any, Any], response: Response) -> ApiError:
     """Return the error that *response* is raised as."""
     return endpoint.error(response, now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "step"),
+    [
+        (CREATE, "users.upsert changes the existing user"),
+        (app_users.PRE_CREATE, "app_users.upsert changes the existing user"),
+        (app_users.UPDATE, "send a user's changes one after another"),
+        (UPDATE, "Look at the object as it is"),
+    ],
+)
+def test_a_conflict_names_the_next_step_of_the_operation(
+    endpoint: Endpoint[Any, Any], step: str
+) -> None:
+    """The step fits the operation; after a lost answer the object may be the call's own: look first."""
+    conflict, usual = answer(409, b"{}"), "Look at the object as it is, then decide"
+
+    assert step in str(endpoint.error(conflict, now=NOW))
+    assert usual in str(endpoint.error(conflict, now=NOW, maybe_applied=True))
 
 
 def decode_error_of(endpoint: Endpoint[Any, Any], body: bytes) -> ResponseDecodeError:
