@@ -101,7 +101,6 @@ app: Final = typer.Typer(
     help="Create, update, get and delete users at Sunshine Conversations, Smooch and Dixa: the users in a file, or a single user. Send messages to the users of Sunshine Conversations.",
     callback=show_version,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

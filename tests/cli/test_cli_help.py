@@ -99,3 +99,15 @@ def test_each_option_is_listed() -> None:
             groups.setdefault(each.rich_help_panel or "", set()).add(name)
         assert listed.pop(words_of) == groups, words_of
     assert listed == {}
+
+
+def test_a_shell_completes_commands_and_options() -> None:
+    """``--show-completion`` prints the script that ``--install-completion`` installs; both work."""
+    script = CliRunner().invoke(app, ["--show-completion", "bash"], env={"SHELL": "/bin/bash"})
+    words = {"_SUNSHINE_ASYNC_COMPLETE": "complete_bash", "COMP_CWORD": "2"}
+    found = CliRunner().invoke(
+        app, [], prog_name="sunshine-async", env={**words, "COMP_WORDS": "sunshine-async job "}
+    )
+
+    assert "complete -o default -F" in script.stdout
+    assert found.stdout.split() == [*COMMANDS[("job",)].commands]
