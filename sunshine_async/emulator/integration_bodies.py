@@ -3,8 +3,7 @@
 Fields that only the service sets are accepted and ignored, as are unknown fields. Secrets are
 accepted, and not returned where the specification calls the field write-only.
 
-Assumed: defaults of the specification, as the colours of ``web``, aren't filled in. A Twilio
-integration needs no SID: the schema requires none, though the text asks for one.
+Assumed: defaults of the specification, as the colours of ``web``, aren't filled in.
 """
 
 from collections.abc import Mapping
@@ -166,6 +165,10 @@ INTEGRATIONS: Final[Mapping[str, Schema]] = {
     "whatsapp": _integration(**_WHATSAPP),
 }
 """The body of CreateIntegration, by type."""
+ONE_OF: Final[Mapping[str, tuple[str, ...]]] = {
+    "twilio": ("messagingServiceSid", "phoneNumberSid"),
+}
+"""Fields of CreateIntegration of which one is needed, by type."""
 _UPDATES: Final[Mapping[str, Mapping[str, Schema]]] = {
     "android": _ANDROID,
     "apple": _APPLE,

@@ -29,6 +29,7 @@ from sunshine_async.emulator.fields import (
 )
 from sunshine_async.emulator.integration_bodies import (
     INTEGRATIONS,
+    ONE_OF,
     UPDATES,
     WEBHOOK_BODY,
     WEBHOOK_UPDATE_BODY,
@@ -200,6 +201,9 @@ def _checked(body: Mapping[str, Any]) -> JsonObject:
     if str(body.get("type", "custom")) not in INTEGRATIONS:
         refuse("Invalid integration type")
     checked: JsonObject = INTEGRATION.validate(body)
+    one_of = ONE_OF.get(checked["type"], ())
+    if one_of and not checked.keys() & set(one_of):
+        refuse(f"one of {' and '.join(one_of)} should be present")
     return checked
 
 

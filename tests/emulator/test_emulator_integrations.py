@@ -9,7 +9,7 @@ import pytest
 from support.emulated import call, calling, refused
 
 from sunshine_async.emulator import Emulator
-from sunshine_async.emulator.integration_bodies import INTEGRATIONS, UPDATES, WRITE_ONLY
+from sunshine_async.emulator.integration_bodies import INTEGRATIONS, ONE_OF, UPDATES, WRITE_ONLY
 
 HOOK = {"target": "https://x.org/hook", "triggers": ["conversation:message"]}
 CUSTOM = {"type": "custom", "displayName": "Bot", "webhooks": [HOOK]}
@@ -22,9 +22,8 @@ NOT_FOUND = ("not_found", "Resource not found")
 
 def example(kind: str) -> dict[str, Any]:
     """Return a body with the required fields of a type."""
-    return {"type": kind} | {
-        name: REQUIRED.get(name, "secret") for name in INTEGRATIONS[kind].required if name != "type"
-    }
+    names = {*INTEGRATIONS[kind].required, *ONE_OF.get(kind, ())[:1]} - {"type"}
+    return {"type": kind} | {name: REQUIRED.get(name, "secret") for name in names}
 
 
 @pytest.fixture
@@ -46,6 +45,18 @@ async def created(app: httpx.AsyncClient, body: Any = CUSTOM) -> dict[str, Any]:
 
 
 class TestIntegrations:
+    @pytest.mark.parametrize(("kind", "names"), ONE_OF.items())
+    async def test_one_of_several_fields_is_needed(
+        self, app: httpx.AsyncClient, kind: str, names: tuple[str, ...]
+    ) -> None:
+        """Twilio needs a number or a messaging service: either of the two will do."""
+        rest = {key: value for key, value in example(kind).items() if key not in names}
+
+        _, title = await refused(app, "POST", "integrations", json=rest)
+        assert title == f"one of {' and '.join(names)} should be present"
+        for name in names:
+            await created(app, rest | {name: "SID"})
+
     @pytest.mark.parametrize("kind", INTEGRATIONS)
     async def test_every_type_is_created_and_changed(
         self, app: httpx.AsyncClient, kind: str
