@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from sunshine_async._codec.model import UNSET
-from sunshine_async._pace.slots import Kinds, check_kinds
+from sunshine_async._pace.settings import Kinds, check_kinds
 from sunshine_async.smooch.models import AppUser
 from sunshine_async.sunshine.models import Profile, UserCreateBody
 

@@ -79,7 +79,7 @@ import httpx
 import pytest
 
 from sunshine_async._pace import Pace
-from sunshine_async._pace.slots import check_kinds
+from sunshine_async._pace.settings import check_kinds
 from sunshine_async._pace.waiting import CLOCK
 from sunshine_async.auth import ApiToken, BasicAuth
 from sunshine_async.dixa.client import DixaClient

@@ -22,7 +22,8 @@ from sunshine_async._http.open_wire import (
     to_timeout,
 )
 from sunshine_async._pace import Lane, Pace
-from sunshine_async._pace.slots import Kinds, Slots, check_kinds
+from sunshine_async._pace.settings import Kinds, check_kinds
+from sunshine_async._pace.slots import Slots
 from sunshine_async._pace.waiting import join_pool, leave, pace_of, shared_from
 from sunshine_async.auth import Auth, BasicAuth, BearerAuth, JwtAuth
 from sunshine_async.errors import ConfigurationError

@@ -17,7 +17,8 @@ from typing import Any, Final, cast
 from attrs import define, field, frozen
 
 from sunshine_async._http.messages import Failure, Response
-from sunshine_async._pace.slots import Kinds, Lane, PaceChange, PaceEvent, check_kinds
+from sunshine_async._pace.settings import Kinds, check_kinds
+from sunshine_async._pace.slots import Lane, PaceChange, PaceEvent
 from sunshine_async.errors import ApiError, ConfigurationError, Fault, SunshineError
 
 _LOG: Final = logging.getLogger("sunshine_async")

@@ -10,7 +10,7 @@ from typing import Final
 
 from attrs import frozen
 
-from sunshine_async._pace.slots import Setting, check_settings
+from sunshine_async._pace.settings import Setting, check_settings
 from sunshine_async.errors import Fault
 
 _VALUES: Final = r"\s*(?:[A-Za-z]{3,9},\s*)?[^,]+"

@@ -15,8 +15,8 @@ import orjson
 
 from sunshine_async._http.fork import ForkSafeLock, renew_after_fork
 from sunshine_async._pace.lease import Lease, LeaseRequest, allocate
+from sunshine_async._pace.settings import check_kinds
 from sunshine_async._pace.shared import Allowance
-from sunshine_async._pace.slots import check_kinds
 from sunshine_async.errors import ConfigurationError
 
 LOCK_WAIT: Final = 0.2

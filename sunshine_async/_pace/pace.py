@@ -9,7 +9,8 @@ from sunshine_async._pace.breaker import FAILURES, FEW_FAILURES, CircuitBreaker,
 from sunshine_async._pace.concurrency import OverloadLimit
 from sunshine_async._pace.evidence import HeaderLimit
 from sunshine_async._pace.rate import LEARNT_BURST, LONGEST_PAUSE, RECHECK, AdaptiveRate
-from sunshine_async._pace.slots import Lane, Setting, Slots, Snapshot, check_settings
+from sunshine_async._pace.settings import Setting, check_settings
+from sunshine_async._pace.slots import Lane, Slots, Snapshot
 
 if TYPE_CHECKING:
     from sunshine_async._pace.shared import Allowance
@@ -90,8 +91,7 @@ class Pace(Slots):
         self._tokens = self.burst
         self._tokens_at = -inf
         """The time at which *_tokens* were counted."""
-        self._latest = 0.0
-        """The latest time that a caller passed."""
+        self._latest = 0.0  # the latest time that a caller passed
         self.shared_rate: Final = (
             None if shared is None else shared.rate_for(self, rate=rate, burst=self.burst)
         )

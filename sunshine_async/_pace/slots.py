@@ -2,23 +2,16 @@
 
 from bisect import insort
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from enum import Enum
 from math import inf
 from threading import RLock
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 
 from attrs import asdict, frozen
 
 from sunshine_async._http.fork import renew_after_fork
-
-Setting: TypeAlias = tuple[str, Any, Callable[[Any], bool], str]
-"""Name and value of a setting, a function that is true for a value that works, and such values in
-words."""
-Kinds: TypeAlias = Mapping[str, tuple[Any, str]]
-"""The type of each argument, and the type in words: not every caller has a type checker."""
 
 BATCH_EVERY: Final = 10
 """Where both lanes wait, every tenth start is a batch's."""
@@ -33,7 +26,6 @@ class Lane(Enum):
 
 CURRENT_LANE: Final = ContextVar("lane", default=Lane.INTERACTIVE)
 """The lane of the running task's calls, where the client doesn't set a lane."""
-_LISTS: Final = (Iterable, Collection, Sequence)
 _BATCH: Final = Lane.BATCH  # looked up once: an enum's members take their time
 _NO_BOUND: Final = 10**9  # more than any calls; to compare with inf costs 160 instructions more
 
@@ -41,10 +33,11 @@ _NO_BOUND: Final = 10**9  # more than any calls; to compare with inf costs 160 i
 class Waiter:
     """A call in the queue; *wake* is called when the call may be able to start.
 
-    With *again* the call has started before, and stands before all new calls of the lane.
+    *is_lost* returns True once nothing can wake the call: its event loop is closed. With *again*
+    the call has started before, and stands before all new calls of the lane.
     """
 
-    __slots__ = ("again", "has_timer", "is_removed", "lane", "wake")
+    __slots__ = ("again", "has_timer", "is_lost", "is_removed", "lane", "wake")
 
     def __init__(
         self,
@@ -52,8 +45,10 @@ class Waiter:
         lane: Lane = Lane.INTERACTIVE,
         *,
         again: bool = False,
+        is_lost: Callable[[], bool] = bool,
     ) -> None:
         self.wake: Final = wake
+        self.is_lost: Final = is_lost
         self.lane: Final = lane
         self.again: Final = again
         self.has_timer = False
@@ -218,7 +213,8 @@ class Slots:
         - A larger number: ask after so many seconds, or earlier when woken.
         """
         with self._lock:
-            following = self._next(now, waiter)
+            while (following := self._next(now, waiter)) is not waiter and following.is_lost():
+                self._remove(following)
             if following is not waiter:
                 if waiter.has_timer or (following.lane is _BATCH and not following.has_timer):
                     waiter.has_timer = False
@@ -367,34 +363,3 @@ class Snapshot:
         for name in ("in_flight", "waiting"):
             plain[name] = {lane.name.lower(): count for lane, count in plain[name].items()}
         return plain
-
-
-def check_kinds(
-    kinds: Kinds, given: Mapping[str, object], error: type[Exception] = TypeError
-) -> None:
-    """Raise *error* for an argument of another type than in *kinds*, without showing the value.
-
-    A boolean is no number, and one text is no list of texts.
-    """
-    for name, (kind, words) in kinds.items():
-        found = type(given.get(name))
-        apart = (found is bool and kind is not bool) or (found in (str, bytes) and kind in _LISTS)
-        if name in given and (apart or not isinstance(given[name], kind)):
-            message = f"{name} must be {words}, not {found.__name__}"
-            del given  # error reporters attach local variables
-            raise error(message)
-
-
-def check_settings(
-    owner: str, settings: Iterable[Setting], error: type[ValueError] = ValueError
-) -> None:
-    """Raise *error*, which names *owner* and setting, for the first value that doesn't work.
-
-    A value of a type without order, such as a text, works for no number.
-    """
-    for name, value, works, hint in settings:
-        with suppress(TypeError):
-            if works(value):
-                continue
-        message = f"{owner}({name}={value!r}): {hint}"
-        raise error(message)

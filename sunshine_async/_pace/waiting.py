@@ -71,7 +71,7 @@ async def acquire_slot(
     if not again and slots.enter(clock.now(), lane):
         return True
     waker = Waker(clock)
-    waiter = Waiter(waker, lane, again=again)
+    waiter = Waiter(waker, lane, again=again, is_lost=waker.is_lost)
     slots.join(waiter)
     try:
         while (wait := slots.ask(waiter, now := clock.now())) != 0:
@@ -100,8 +100,7 @@ class Waker:
 
     def __call__(self) -> None:
         """Wake the task; raise `RuntimeError` where the event loop is closed."""
-        is_closed = getattr(self._loop, "is_closed", None)
-        if is_closed is not None and is_closed():
+        if self.is_lost():
             message = "the event loop of the waiting call is closed"
             raise RuntimeError(message)
         if get_ident() == self._thread:
@@ -109,6 +108,11 @@ class Waker:
             return
         soon = getattr(self._loop, "call_soon_threadsafe", None) or self._loop.run_sync_soon
         soon(self._wake)
+
+    def is_lost(self) -> bool:
+        """Return True once the event loop is closed: its timers and calls wake nobody."""
+        is_closed = getattr(self._loop, "is_closed", None)
+        return is_closed is not None and is_closed()
 
     async def wait(self, seconds: float | None) -> None:
         """Wait for a call since the last `wait`, at most *seconds* (None: without a limit)."""

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, TypeAlias
 import httpx
 from attrs import Factory, asdict, evolve, field, frozen
 
-from sunshine_async._pace.slots import Kinds, check_kinds
+from sunshine_async._pace.settings import Kinds, check_kinds
 from sunshine_async.dixa import custom_attributes, end_users
 from sunshine_async.emulator.fields import TEXT, Schema, object_schema
 from sunshine_async.emulator.platform import V2

@@ -28,7 +28,7 @@ import httpx
 import orjson
 from attrs import asdict, define, field, frozen
 
-from sunshine_async._pace.slots import check_kinds
+from sunshine_async._pace.settings import check_kinds
 from sunshine_async.emulator.webhook_events import OutgoingEvent, WebhookTarget
 from sunshine_async.errors import ConfigurationError
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 from attrs import evolve
 
 from sunshine_async._pace import Pace
-from sunshine_async._pace.slots import Kinds, check_kinds
+from sunshine_async._pace.settings import Kinds, check_kinds
 from sunshine_async.emulator.dixa import Dixa
 from sunshine_async.emulator.faults import DRAWN, FaultInjector, Mishap, ScriptedFault
 from sunshine_async.emulator.fields import BOOLEAN, Refusal, text_schema

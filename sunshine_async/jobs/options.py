@@ -7,7 +7,7 @@ from typing import Final
 
 from attrs import asdict, evolve, frozen
 
-from sunshine_async._pace.slots import Kinds, Setting, check_kinds, check_settings
+from sunshine_async._pace.settings import Kinds, Setting, check_kinds, check_settings
 from sunshine_async.bulk import Concurrency
 from sunshine_async.jobs.report import Problem, Report
 from sunshine_async.jobs.tasks.task import Mode, Task

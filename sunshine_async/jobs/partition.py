@@ -42,7 +42,7 @@ from typing import Final
 
 from attrs import evolve, frozen
 
-from sunshine_async._pace.slots import Kinds, check_kinds
+from sunshine_async._pace.settings import Kinds, check_kinds
 from sunshine_async.errors import ConfigurationError
 from sunshine_async.jobs.source import digest_of
 from sunshine_async.jobs.tasks import SERVICES

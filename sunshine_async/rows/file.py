@@ -21,7 +21,6 @@ from typing import Any, BinaryIO, Final, Self, cast
 
 from attrs import evolve
 
-from sunshine_async._pace.slots import Kinds, check_kinds
 from sunshine_async.rows.columns import field_path
 from sunshine_async.rows.csv_records import CsvRows
 from sunshine_async.rows.file_types import encoding_name
@@ -48,7 +47,7 @@ _UNOPENED: Final[Mapping[type[Exception], str]] = {
     IsADirectoryError: "is a directory: name the file in it",
     PermissionError: "may not be read by you: check its permissions",
 }
-_KINDS: Final[Kinds] = {
+_KINDS: Final[Mapping[str, tuple[Any, str]]] = {
     "path": (str | Path, "the path of a file"),
     "shape": (Shape, "a Shape, such as job.shape"),
     "format": (Format | None, "a Format, such as Format.CSV"),
@@ -101,7 +100,11 @@ def open_rows(
         "renames": renames, "skip": skip, "only_mapped": only_mapped, "encoding": encoding,
         "default_region": default_region, "timezone": timezone, "date_formats": date_formats,
     }  # fmt: skip
-    check_kinds(_KINDS, given)
+    for name, (kind, words) in _KINDS.items():
+        found = type(given[name])
+        if not issubclass(found, kind) or (kind is Collection and found in (str, bytes)):
+            message = f"{name} must be {words}, not {found.__name__}"
+            raise TypeError(message)
     options = ReadOptions(
         format=format, delimiter=delimiter, empty=empty, renames=renames or {}, skip=skip,
         default_region=default_region, only_mapped=only_mapped, encoding=encoding_name(encoding),

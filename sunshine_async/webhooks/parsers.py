@@ -10,7 +10,7 @@ from attrs import field, frozen
 
 from sunshine_async._codec import Misfit, structure
 from sunshine_async._codec.model import WIRE, Model, redact
-from sunshine_async._pace.slots import check_kinds
+from sunshine_async._pace.settings import check_kinds
 from sunshine_async.errors import ConfigurationError, WebhookError
 from sunshine_async.sunshine.message_models import Message
 from sunshine_async.sunshine.once import MARK, EchoKey

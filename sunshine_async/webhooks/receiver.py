@@ -16,7 +16,7 @@ from attrs import frozen
 
 from sunshine_async._calls.hooks import Hooks
 from sunshine_async._calls.retry import Retry
-from sunshine_async._pace.slots import Setting, check_kinds, check_settings
+from sunshine_async._pace.settings import Setting, check_kinds, check_settings
 from sunshine_async._pace.waiting import CLOCK
 from sunshine_async.bulk.cancellation import background_tasks
 from sunshine_async.errors import ConfigurationError, WebhookError

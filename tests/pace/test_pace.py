@@ -462,9 +462,30 @@ def test_whose_loop_was_closed_is_found_out_by_any_means() -> None:
     assert woken
 
 
-async def test_a_loop_that_is_closed_with_calls_in_line() -> None:
+@pytest.mark.parametrize("lane", Lane)
+def test_a_call_that_waits_for_its_time_may_be_lost(lane: Lane) -> None:
+    """A call that was told its time, and whose event loop was closed then, keeps nobody waiting."""
+    pace, closed = Pace(rate=1, burst=1), list[bool]()
+    gone = [Waiter(list, lane, is_lost=lambda: bool(closed)) for _ in range(2)]
+    other = Waiter(list, lane)
+    assert pace.enter(0.0, lane)
+    for waiter in (*gone, other):
+        pace.join(waiter)
+    assert pace.ask(gone[0], 0.0) == 1.0
+    assert pace.ask(other, 1.0) is None
+
+    closed.append(True)
+
+    assert pace.ask(other, 1.0) == 0.0
+    for waiter in gone:
+        pace.give_up(waiter)
+    assert pace.snapshot().waiting == dict.fromkeys(Lane, 0)
+
+
+@pytest.mark.parametrize("options", [{"max_in_flight": 1}, {"rate": 50, "burst": 1}])
+async def test_a_loop_that_is_closed_with_calls_in_line(options: dict[str, Any]) -> None:
     """A loop closed without ending its tasks holds up nobody: not even by what is cleared up then."""
-    pace = Pace(max_in_flight=1)
+    pace = Pace(**options)
 
     def in_a_loop_of_its_own() -> None:
         loop = asyncio.new_event_loop()
