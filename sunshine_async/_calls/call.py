@@ -7,6 +7,7 @@ from math import inf
 from typing import Final, TypeVar, cast
 
 import anyio
+from attrs import evolve
 
 from sunshine_async._calls.context import LOG, log_attempt, raise_unsent, report_pace
 from sunshine_async._calls.decisions import NO_SIGN, CallState
@@ -22,7 +23,8 @@ from sunshine_async._http.messages import (
     Timeout,
     Wire,
 )
-from sunshine_async._pace import Lane
+from sunshine_async._pace import Lane, Pace
+from sunshine_async._pace.slots import Slots
 from sunshine_async._pace.waiting import acquire_slot
 from sunshine_async.errors import Fault
 
@@ -136,6 +138,14 @@ class OneCall(CallState):
                 self._leave()
             elif not has_started:
                 slots.leave(lane)
+
+    def abandon(self) -> None:
+        """End the attempt in the pace and free the connection, as its event loop is closed.
+
+        The end of the coroutine, whenever that is cleared up, then frees nothing a second time.
+        """
+        self._leave()
+        self.context = evolve(self.context, pace=Pace(), slots=Slots(None))
 
     def _leave(self) -> None:
         """End the attempt in the pace, which learns from the sign, and free the connection."""

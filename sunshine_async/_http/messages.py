@@ -137,6 +137,9 @@ class SendProgress:
         """False if a request that has waited for a connection may not leave at this moment."""
         return True
 
+    def abandon(self) -> None:
+        """Take note that the event loop was closed: nobody goes on with the attempt."""
+
 
 class Sending(Protocol):
     """A request on the way, such as a coroutine: awaited once, for the response or the failure."""

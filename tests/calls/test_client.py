@@ -1,15 +1,19 @@
 """Making a client: where its settings come from, and what can't work."""
 
 import asyncio
+import gc
 import pickle
+import socket
 import ssl
+import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import httpx
 import pytest
 from support.certificates import tls
+from support.virtual import until
 
 from sunshine_async import (
     ApiToken,
@@ -18,6 +22,7 @@ from sunshine_async import (
     ConflictError,
     Pace,
     Replay,
+    RequestTimeoutError,
     Retry,
     SmoochClient,
     SunshineClient,
@@ -479,3 +484,43 @@ def test_certificates_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch, tmp_p
     SunshineClient("app", auth=AUTH)
     monkeypatch.setenv("SSL_CERT_FILE", "")
     SunshineClient("app", auth=AUTH)
+
+
+def test_calls_of_a_closed_loop_hold_no_connection() -> None:
+    """A loop closed without ending its tasks: the next loop has all connections, and the whole pace."""
+    pace, tasks = Pace(max_in_flight=3), list[asyncio.Task[Any]]()
+    with warnings.catch_warnings(), socket.create_server(("127.0.0.1", 0)) as server:
+        warnings.simplefilter("ignore")
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"  # nobody answers there
+        client = SunshineClient(
+            "app", auth=BasicAuth("id", "secret"), base_url=url, pace=pace, max_connections=3,
+            timeout=0.1, retry=Retry(max_attempts=1),
+        )  # fmt: skip
+
+        wire = cast("Any", client._transport.wire).socket_wire  # not httpx, though a mock is loaded
+        object.__setattr__(client._transport, "wire", wire)
+
+        async def begin() -> None:
+            tasks.append(asyncio.create_task(client.users.get("sent")))
+            await until(lambda: any(pool._connections for pool in wire._pools.values()))
+            tasks.append(asyncio.create_task(client.users.get("not connected")))
+            await until(lambda: client.tally.requests == 2)
+
+        async def again() -> None:
+            async with client:
+                with pytest.raises(RequestTimeoutError):
+                    await client.users.get("jane")
+
+        def in_flight() -> list[int]:
+            return [client._transport.slots._in_flight, *pace.snapshot().in_flight.values()]
+
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(begin())
+        loop.close()
+        assert in_flight() == [2, 2, 0]
+        asyncio.run(again())
+
+        assert in_flight() == [0, 0, 0]
+        tasks.clear()
+        gc.collect()  # ends the tasks, which free nothing a second time
+        assert in_flight() == [0, 0, 0]
