@@ -83,7 +83,7 @@ def _json(values: object) -> str:
     return orjson.dumps(values, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
-def copy_journal(source: Path, target: Path) -> None:
+def copy_journal(source: str | Path, target: str | Path) -> None:
     """Copy the journal *source* to the new file *target*, readable by the owner alone.
 
     The copy has all rows on the disk, also after a kill, and also of a read-only *source*. *target*
@@ -91,6 +91,7 @@ def copy_journal(source: Path, target: Path) -> None:
     *target* can't be written, and `JournalError` for a *source* that is no journal, is damaged, or
     is in use.
     """
+    source, target = Path(source), Path(target)
     if os.path.lexists(target):
         raise FileExistsError(EEXIST, os.strerror(EEXIST), str(target))
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:

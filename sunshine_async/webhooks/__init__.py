@@ -34,7 +34,8 @@ machines a single receiver: each has a `Receiver` with the same address, behind 
 
 An event is handled once, in the order of the conversation, also after a kill. An attempt that was
 interrupted starts again, so a handler passes ``received.key(...)`` and ``received.begun_before`` on
-to sending, which finds a message of an earlier attempt.
+to sending, which finds a message of an earlier attempt. Where another worker made that attempt, the
+search waits 5 seconds first: with several workers, ``handler_timeout`` has to be longer.
 
 Without a receiver, in Django or Flask, ``parse`` verifies and returns a `Delivery` of typed events,
 or raises `WebhookError` with the status to answer. The events are the view's to store: a service

@@ -178,7 +178,7 @@ class TestCopying:
     ) -> None:
         """A journal that can only be read is copied whole, with what a kill has left beside it."""
         monkeypatch.setattr("os.access", lambda path, _: path != killed)
-        copy_journal(killed, tmp_path / "copy")
+        copy_journal(str(killed), str(tmp_path / "copy"))
         assert killed.with_name("run.sqlite-wal").exists()
         assert done(tmp_path / "copy") == 100
         killed.with_name("run.sqlite-wal").unlink()
