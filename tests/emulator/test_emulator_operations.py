@@ -17,7 +17,7 @@ HELLO = {"author": BUSINESS, "content": {"type": "text", "text": "Hello"}}
 HOOK = {"target": "https://x.org/hook", "triggers": ["*"]}
 JOE = {"userId": "2", "subscribeSDKClient": True}
 FILE = {"source": ("a.png", b"\x89PNG", "image/png")}
-TWILIO = {"type": "twilio", "accountSid": "a", "authToken": "t"}
+TWILIO = {"type": "twilio", "accountSid": "a", "authToken": "t", "phoneNumberSid": "p"}
 TOKEN = {"code": "c", "grant_type": "authorization_code", "client_id": "i", "client_secret": "s"}
 OPERATIONS = 68
 
