@@ -36,10 +36,10 @@ _USERS: Final = "/v1.1/apps/{app_id}/appusers"
 _USER: Final = _USERS + "/{user_id}"
 _CHANNELS: Final = _USER + "/channels"
 _OVERLAPS: Final[Mapping[int, Fault]] = {409: Fault.OVERLAPPED}
+"""A change of a user meets 409 while another change of the same user is under way."""
 _IN_TURN: Final = {
     409: "Another call is changing the user: send a user's changes one after another"
 }
-"""A change of a user meets 409 while another change of the same user is under way."""
 _CHANGEABLE: Final = tuple(each.name for each in fields(AppUserUpdate))
 
 GET: Final[Endpoint[None, AppUser]] = Endpoint(
