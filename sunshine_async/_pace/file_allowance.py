@@ -23,8 +23,8 @@ LOCK_WAIT: Final = 0.2
 """Seconds for which a lease waits for the lock of the file."""
 _FORGET_AFTER: Final = 600.0
 """Seconds after the last lease until the pool of a credential leaves the file."""
-_MOST: Final = 1 << 20
-"""Bytes of the file, at most."""
+_MOST: Final = 1 << 26
+"""Bytes that are read, at most: the pools of 200,000 credentials."""
 _FOREIGN: Final = "is another file than that of a pace: name a file of its own, or delete this one"
 
 
@@ -36,6 +36,9 @@ class FileAllowance(Allowance):
     held as a hash, and nothing in the file is secret or personal. A file that is deleted, emptied
     or damaged is begun again. `ConfigurationError` for a file with any other content, which is never
     written, and for a directory, a pipe or a device. The object works in a child after a fork.
+
+    The file is for up to a hundred credentials at a time: each lease reads and writes those of the
+    last ten minutes. `RedisAllowance` is for more.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:

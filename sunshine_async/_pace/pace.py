@@ -61,7 +61,8 @@ class Pace(Slots):
 
     **Shared.** With *shared*, such as `FileAllowance`, all processes with the same credentials have
     *rate* and *burst*, or the learnt rate, together. Hand the same pace to several clients, in any
-    thread or loop, for a common bound. Raise `ValueError` for a number that can't work.
+    thread or loop, for a common bound: a process makes the pace once, not for each request, as each
+    pace asks the store anew. Raise `ValueError` for a number that can't work.
     """
 
     def __init__(

@@ -15,6 +15,7 @@ from math import inf
 from secrets import token_hex
 from threading import Event, RLock, Thread
 from typing import Final, Protocol, cast
+from weakref import ref
 
 from attrs import evolve
 
@@ -91,7 +92,7 @@ class SharedRate(AdaptiveRate):
         """The name of the pool."""
         self.is_active = True
         self._allowance: Final = allowance
-        self._queue: Final = queue
+        self._queue: Final = ref(queue)  # weak: the thread must not keep a pace that nobody has
         self._declared: Final = rate
         self._burst: Final = burst
         self.renew()
@@ -235,9 +236,15 @@ class SharedRate(AdaptiveRate):
             now = time.monotonic()
             if now - self._asked_at > _IDLE:
                 return
-            interactive, batch = self._demand(now)
+            queue = self._queue()
+            if queue is None:  # the last reports, and what the holder learns from the reports
+                self._ask(0, 0)
+                self._ask(0, 0)
+                return
+            interactive, batch = self._demand(queue, now)
             lease = self._ask(interactive, batch)
-            self._queue.wake_waiting()
+            queue.wake_waiting()
+            del queue
             is_short = interactive + batch > lease.interactive + lease.batch
             if self._lesson is not None and self._lesson.starts_at is not None:
                 wait = 0.0  # the other members wait for the news
@@ -247,9 +254,9 @@ class SharedRate(AdaptiveRate):
                 wait = LEASE if now - self._asked_at < _ACTIVE else 10 * LEASE
             self._retry_at = time.monotonic() + wait if is_short else -inf
 
-    def _demand(self, now: float) -> tuple[int, int]:
+    def _demand(self, queue: Queue, now: float) -> tuple[int, int]:
         """Return the calls that wait, in each lane, beyond the tokens that are there."""
-        interactive, batch = self._queue.demand()
+        interactive, batch = queue.demand()
         with self._lock:
             stock = self._stock if now < self._stock_until else [0, 0]
             return max(0, interactive - stock[0]), max(0, batch - stock[1])

@@ -152,6 +152,15 @@ def test_an_old_pool_leaves_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert b"ancient" not in store.path.read_bytes().partition(b"\n")[0]
 
 
+def test_a_file_of_many_credentials_keeps_each_allowance(tmp_path: Path) -> None:
+    """More than a megabyte of pools is read whole: no credential gets the tokens again."""
+    store = FileAllowance(tmp_path / "pace")
+    assert store.lease("key", request()).interactive == 5
+    assert store.lease("a" * (1 << 20), request()).interactive == 5
+
+    assert store.lease("key", request()).interactive == 0
+
+
 def test_a_change_in_between_is_seen(tmp_path: Path, patient: None) -> None:
     """Of two processes that change the state in Redis at once, one begins again."""
     with redis_server(tmp_path) as server:

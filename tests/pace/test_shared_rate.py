@@ -368,6 +368,40 @@ async def test_an_idle_thread_ends_and_begins_again() -> None:
     assert not thread.is_alive()
 
 
+async def test_the_thread_ends_with_the_pace() -> None:
+    """A pace that nobody has keeps no thread, as of a client for each request of a web app."""
+    pace = Pace(rate=1000, burst=100, shared=Memory())
+    await call(pace)
+    thread = rate_of(pace)._thread
+    assert thread is not None
+
+    del pace
+    await asyncio.to_thread(thread.join, 10)
+    assert not thread.is_alive()
+
+
+async def test_the_pool_hears_of_the_last_call_of_a_pace() -> None:
+    """A pace that is given up after a 429 leaves the refusal, and what the holder learns from it."""
+    store = Memory()
+    pace = Pace(shared=store)
+    for _ in range(20):
+        await call(pace)
+    began = await start(pace)
+    thread = rate_of(pace)._thread
+    assert thread is not None
+    store.go_on.clear()
+    store.entered.clear()
+    rate_of(pace)._event.set()
+    await asyncio.to_thread(store.entered.wait, 10)
+    pace.leave(sign=Sign.THROTTLED, now=CLOCK.now(), began=began, asked=30.0)
+    del pace
+    store.go_on.set()
+    await asyncio.to_thread(thread.join, 10)
+
+    assert store.pools[POOL]["generation"] == 1
+    assert store.pools[POOL]["rate"] is not None
+
+
 async def test_a_call_waits_for_a_thread_that_the_system_refuses(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -390,7 +424,7 @@ async def test_a_thread_that_ends_in_an_error_begins_again(monkeypatch: pytest.M
     pace = Pace(rate=1000, burst=100, shared=Memory())
     ended: list[Thread] = []
 
-    def fail(now: float) -> tuple[int, int]:
+    def fail(_: object, now: float) -> tuple[int, int]:
         ended.append(current_thread())
         raise MemoryError(now)
 
