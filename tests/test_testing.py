@@ -118,6 +118,30 @@ class TestFixtures:
         with anyio.fail_after(PATIENCE):
             await patient.users.create(UserCreateBody())
 
+    @pytest.mark.usefixtures("instant_waits")
+    async def test_a_bot_retries_at_once(
+        self, emulator: Emulator, sunshine_webhook: Mapping[str, Any], tmp_path: Path
+    ) -> None:
+        """With `instant_waits` a `Receiver` calls a handler that has raised again at once."""
+        receiver = webhooks.Receiver(
+            webhooks.SunshineWebhooks(sunshine_webhook["secret"]),
+            tmp_path / "inbox.sqlite",
+            retry=Retry(first_wait=3600, max_wait=3600, deadline=99999),
+        )
+        handled = anyio.Event()
+
+        @receiver.on("conversation:message")
+        async def answer(received: webhooks.Received[webhooks.ConversationMessage]) -> None:
+            if received.attempt < 4:
+                raise ZeroDivisionError
+            handled.set()
+
+        emulator.add("sunshine", {"externalId": "jane-1"}, app_id="app")
+        async with receiver, emulator.connect(receiver):
+            emulator.say("app", "jane-1", "Hi")
+            with anyio.fail_after(PATIENCE):
+                await handled.wait()
+
 
 class TestScriptedTransport:
     """`ScriptedTransport`."""

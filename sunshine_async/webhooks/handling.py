@@ -176,7 +176,7 @@ class Dispatcher:
         self._retention: Final = Retention(rules.keep)
         self._times: Final = AttemptTimes(CLOCK.now() if inbox.lease_left() == inf else None)
         self._group = _ExchangeGroup()
-        self._wake = anyio.Event()
+        self._idle = CancelScope()
         self._wake_at = inf
         self._running: Final[dict[int, _RunningHandler]] = {}
         self._ready: Final[deque[StoredEvent]] = deque()
@@ -194,22 +194,26 @@ class Dispatcher:
             return False
         group = self._group
         group.events += events
-        self._wake.set()
+        self.wake()
         await group.committed.wait()
         return group.succeeded
 
     def wake(self) -> None:
         """Look for waiting events again."""
-        self._wake.set()
+        self._idle.cancel()
 
     async def run(self) -> None:
         """Handle events until cancelled. A cancelled handler's event is handled at the next start."""
         async with anyio.create_task_group() as handlers:
             while True:
-                self._wake = anyio.Event()  # set by all that comes after the group of this turn
+                self._idle = CancelScope()  # cancelled by all that comes after this turn's group
                 await self._turn(handlers)
-                with anyio.move_on_after(self._wake_at - CLOCK.now()):
-                    await self._wake.wait()
+                ends = min((holder.until for holder in self._holders()), default=inf)
+                self._idle.deadline = anyio.current_time() + ends - CLOCK.now()
+                with self._idle:
+                    retry_in = max(0.0, self._wake_at - CLOCK.now())
+                    sleep = CLOCK.sleep if self._inbox.lease_left() == inf else anyio.sleep
+                    await (anyio.sleep_forever() if retry_in == inf else sleep(retry_in))
 
     async def close(self) -> None:
         """Write the outcomes and deliveries so far, after the end of `run`."""
@@ -226,7 +230,6 @@ class Dispatcher:
             self._ahead = min(max(self._rules.concurrency, 2 * self._ahead), most)
         self._ready.extend(begun)
         self._start_handlers(handlers)
-        self._wake_at = min([self._wake_at, *(holder.until for holder in self._holders())])
 
     def _slots(self) -> HandlerSlots:
         """Return the room for events to begin."""
@@ -310,11 +313,9 @@ class Dispatcher:
             raise result
         if isinstance(result, Exception):
             if self._accepts:
-                _LOG.warning(
-                    "deliveries are answered 503 until the inbox can be written: %s",
-                    result,
-                    exc_info=None if isinstance(result, SunshineError) else result,
-                )
+                text = "deliveries are answered 503 until the inbox can be written: %s"
+                cause = None if isinstance(result, SunshineError) else result
+                _LOG.warning(text, result, exc_info=cause)
             self._accepts = False
             return None
         if events and not self._accepts:
@@ -378,10 +379,11 @@ class Dispatcher:
         clock = CLOCK.now()
         age = 0.0 if failure is None else self._times.age(event, now=time.time(), clock=clock)
         outcome = self._rules.outcome(event, failure, age=age, clock=clock, luck=CLOCK.luck())
-        _log_failure(event, outcome, failure)
+        if failure is not None:
+            _log_failure(event, outcome, failure)
         self._group.outcomes.append(outcome)
         self._start_handlers(handlers)
-        self._wake.set()
+        self.wake()
 
 
 def _reason(error: Exception) -> str:
@@ -390,9 +392,7 @@ def _reason(error: Exception) -> str:
     return f"{name}: {error}" if isinstance(error, SunshineError | TimeoutError) else name
 
 
-def _log_failure(event: StoredEvent, outcome: EventOutcome, failure: Exception | None) -> None:
-    if failure is None:
-        return
+def _log_failure(event: StoredEvent, outcome: EventOutcome, failure: Exception) -> None:
     level, end = logging.WARNING, "is tried again"
     if outcome.state is EventState.DEAD:
         level, end = logging.ERROR, "is a dead letter now: `Receiver.replay` tries again"

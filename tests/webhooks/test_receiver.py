@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
+from itertools import count
 from math import inf
 from pathlib import Path
 from random import Random
@@ -115,6 +116,33 @@ async def dead_letters(receiver: Receiver, number: int) -> list[Any]:
         while len(found := await receiver.dead()) < number:
             await anyio.lowlevel.checkpoint()
     return found
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_retry_that_is_due_already_is_no_error(
+    path: Path, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A retry whose time comes while the disk writes doesn't end the receiver."""
+
+    async def sleep(seconds: float) -> None:
+        assert seconds >= 0
+        await anyio.lowlevel.checkpoint()
+
+    async def fail(_: Received[Any]) -> None:
+        raise ZeroDivisionError
+
+    async def scenario() -> None:
+        retry = Retry(max_attempts=32, first_wait=10, max_wait=10, deadline=1e9)
+        bot = Bot(receiver_at(path, retry=retry), fail)
+        async with bot.receiver, sender(bot.receiver) as client:
+            assert await post(client, message(1)) == 200
+            assert len(await dead_letters(bot.receiver, 1)) == 1
+
+    ticks, lucks = count(), count()
+    monkeypatch.setattr(CLOCK, "now", lambda: float(next(ticks)))
+    monkeypatch.setattr(CLOCK, "luck", lambda: next(lucks) / 32)
+    monkeypatch.setattr(CLOCK, "sleep", sleep)
+    anyio.run(scenario, backend=backend)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
