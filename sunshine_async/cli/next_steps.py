@@ -20,7 +20,7 @@ _PROGRAM: Final = "sunshine-async"
 _OWN_REASONS: Final[Mapping[str, str]] = {
     "already created": "this journal has created the user before, with another body",
     "unknown before": "an earlier run may have done the row",
-    "UnsettledError": "an attempt before may have been applied, and the user differs from the row",
+    "UnsettledError": "an earlier attempt may have been applied, and nothing can tell the result",
     "stopped": "the job was stopped before the answer came",
     "aborted": "the call was cut off",
     "configuration": "a setting is missing or invalid",
@@ -129,8 +129,8 @@ def _has_failed(report: Report) -> bool:
 
 _BY_HAND: Final = "Give the rows that are not done to the same program or command again."
 _SETTLE: Final = (
-    "Settle the unknown rows: a row with a key is looked up first. A row without a key is sent again: "
-    "look at the service before."
+    "Settle the unknown rows: a message, or a row with a key, is looked up first. Any other row is "
+    "sent again: look at the service before."
 )
 _RETRIES: Final[Sequence[tuple[Callable[[Report], bool], str, str]]] = (
     (lambda report: bool(report.waiting), "", "Go on with the rows that wait: run the same command."),

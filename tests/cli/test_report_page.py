@@ -260,6 +260,12 @@ class TestPersonalData:
 
         assert "zzz" not in told or (trouble, code) == (Trouble.BAD, "bad row")
 
+    def test_an_unsettled_message_is_no_claim_about_a_user(self) -> None:
+        """The reason is true of messages, and of rows without a key, for which nothing is compared."""
+        told = reason_without_data(Problem(1, Trouble.UNKNOWN, "UnsettledError", "no message"))
+
+        assert told == "an earlier attempt may have been applied, and nothing can tell the result"
+
     def test_reasons_have_totals_and_examples(self) -> None:
         """Reasons are counted, the most frequent first; memory and page stay small with any number."""
         counts = ReasonCounts(show_data=True)
