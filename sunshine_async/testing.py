@@ -134,7 +134,8 @@ class ScriptedTransport(httpx.AsyncBaseTransport):
 def no_waiting() -> Generator[None]:
     """Make every wait of the library instant; the library's clock moves on by the time of the wait.
 
-    Waits that overlap pass together, as in real time. Timeouts still take real time.
+    Waits that overlap pass together, as in real time. Timeouts still take real time, and so do the
+    waits of a `Receiver` with an inbox in PostgreSQL.
     """
     sleep, now = CLOCK.sleep, CLOCK.now
     skipped = 0.0
