@@ -4,7 +4,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Generator, Sequence
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from errno import EEXIST, EIO
 from functools import cache
 from pathlib import Path
@@ -69,6 +69,7 @@ class SingleProcessDatabase(DatabaseFile):
     def __init__(self, path: str | Path, *, must_exist: bool = False) -> None:
         super().__init__(path)
         self._lock: Final = Lock()
+        self._is_own = False  # until the kind of the file is known
         real = self._real
         if not must_exist:
             self._create_file(real)
@@ -94,7 +95,7 @@ class SingleProcessDatabase(DatabaseFile):
                     if cause_of(error) == LOCKED:
                         raise
                     # no memory shared with readers: a full disk, or a file system without
-                    self._database.close()
+                    self._close_database()
                     self._database = _connect(real, _PROBE_WAIT)
                     self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
                     self._open(must_exist=must_exist)
@@ -107,8 +108,7 @@ class SingleProcessDatabase(DatabaseFile):
         if not self._owner.is_of_this_process():
             return
         with self._lock:
-            with suppress(sqlite3.Error):  # all committed rows are on the disk
-                self._database.close()
+            self._close_database()
             self._owner.release()
 
     def copy(self, target: Path) -> None:
@@ -132,6 +132,7 @@ class SingleProcessDatabase(DatabaseFile):
         database.execute("PRAGMA journal_size_limit = 0")  # size 0: all rows are moved
         database.execute("BEGIN IMMEDIATE")  # fails if an older release has the file
         has_tables = self._check_kind(database, may_be_new=not must_exist)
+        self._is_own = True
         for suffix in ("", "-wal", "-shm"):
             make_private(Path(f"{self._real}{suffix}"))
         if not has_tables:
@@ -195,6 +196,25 @@ class SingleProcessDatabase(DatabaseFile):
             database.execute("PRAGMA locking_mode = NORMAL")
             database.execute("SELECT count(*) FROM sqlite_schema")  # lets readers in
 
+    def _close_database(self) -> None:
+        """Close the connection; the ``-wal`` file goes only if the main file has no split flag.
+
+        An error between the writes of `_set_split_flag` has left the flag in both files.
+        """
+        with ExitStack() as readers:
+            try:
+                self._database.rollback()
+                [version] = self._database.execute("PRAGMA user_version").fetchone()
+                if self._is_own and version & SPLIT:
+                    self._database.execute(f"PRAGMA user_version = {self.VERSION}")
+            except sqlite3.Error:  # the disk still refuses: a reader keeps the ``-wal`` file
+                uri = f"{self._real.as_uri()}?mode=ro"
+                with suppress(sqlite3.Error):
+                    reader = readers.enter_context(closing(sqlite3.connect(uri, uri=True)))
+                    reader.execute("SELECT count(*) FROM sqlite_schema")
+            with suppress(sqlite3.Error):  # all committed rows are on the disk
+                self._database.close()
+
     def _fetch_all(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
         with self._locked() as database:
             return database.execute(query, values).fetchall()
@@ -230,13 +250,13 @@ class SingleProcessDatabase(DatabaseFile):
                 with suppress(sqlite3.Error):  # the error may have rolled back already
                     database.execute("ROLLBACK")
                 raise
-            size = self._wal_size()
-            if size > self._checkpoint_at:
-                self._checkpoint_at = size + _CHECKPOINT_RETRY
-                with suppress(sqlite3.Error):  # the commit is on the disk
+            with suppress(Exception):  # the commit is on the disk: an error would deny it
+                size = self._wal_size()
+                if size > self._checkpoint_at:
+                    self._checkpoint_at = size + _CHECKPOINT_RETRY
                     self._checkpoint()
                     self._checkpoint_at = _CHECKPOINT_SIZE
-            with suppress(sqlite3.Error):  # the next transaction tells
+            with suppress(Exception):  # the next transaction tells
                 database.execute("BEGIN IMMEDIATE")
 
 

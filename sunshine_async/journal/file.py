@@ -9,7 +9,7 @@ import re
 import sqlite3
 import stat
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar, Final, NoReturn
 
@@ -45,15 +45,15 @@ def make_private(path: Path) -> None:
 
     Where the system refuses, such as for the file of another user, a WARNING says so.
     """
-    with suppress(FileNotFoundError):
+    try:
         mode = path.stat().st_mode
-        if not stat.S_ISREG(mode) or not mode & 0o077:
-            return
-        try:
+        if stat.S_ISREG(mode) and mode & 0o077:
             path.chmod(0o600)
-        except OSError as error:
-            message = "others may read %s, which has personal data (%s): name a file of your own"
-            _LOG.warning(message, path, error.strerror)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        message = "others may read %s, which has personal data (%s): name a file of your own"
+        _LOG.warning(message, path, error.strerror)
 
 
 def url_refusal(name: object, noun: str) -> ConfigurationError | None:
@@ -96,10 +96,11 @@ class DatabaseFile:
 
     def _check_place(self) -> None:
         """Raise *ERROR* unless there is a regular file."""
-        if not self._real.exists():
-            self._fail("isn't there: check the path and its spelling")
-        if not self._real.is_file():
-            self._fail("is a directory, or not a regular file: give the path of a file")
+        with self._system_errors():
+            if not self._real.exists():
+                self._fail("isn't there: check the path and its spelling")
+            if not self._real.is_file():
+                self._fail("is a directory, or not a regular file: give the path of a file")
 
     def _check_kind(self, database: sqlite3.Connection, *, may_be_new: bool = False) -> bool:
         """Return True if the file has tables; raise *ERROR* for a file of another kind or version.
@@ -131,7 +132,18 @@ class DatabaseFile:
             self._fail(f"{text}. {self.REASONS['old']}")
 
     def _wal_size(self) -> int:
-        return self._wal.stat().st_size if self._wal.exists() else 0
+        with self._system_errors():
+            return self._wal.stat().st_size if self._wal.exists() else 0
+
+    @contextmanager
+    def _system_errors(self) -> Generator[None]:
+        try:
+            yield
+        except OSError as error:
+            reason = f"can't be used: {error.strerror}. Check the path, and the disk"
+        else:
+            return
+        self._fail(reason)
 
     @contextmanager
     def _translated_errors(self) -> Generator[None]:

@@ -149,22 +149,24 @@ class JournalReader(JournalFile, JournalQueries):
     def _check_place(self) -> None:
         super()._check_place()
         latest = time.monotonic() + _TIMEOUT
-        while not self._real.stat().st_size and self.running and time.monotonic() < latest:
-            time.sleep(_PAUSE)  # a job has just created the file
+        with self._system_errors():
+            while not self._real.stat().st_size and self.running and time.monotonic() < latest:
+                time.sleep(_PAUSE)  # a job has just created the file
 
     def _fetch_all(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
         self._check_place()
-        before = self._stamp()
-        if before is not None:
-            try:
-                found = self._read(query, values, "&immutable=1")  # leaves no files of SQLite
-            except JournalError:
-                if self._stamp() == before:
-                    raise
-            else:
-                if self._stamp() == before:
-                    return found
-        return self._read(query, values)
+        with self._system_errors():
+            before = self._stamp()
+            if before is not None:
+                try:
+                    found = self._read(query, values, "&immutable=1")  # leaves no files of SQLite
+                except JournalError:
+                    if self._stamp() == before:
+                        raise
+                else:
+                    if self._stamp() == before:
+                        return found
+            return self._read(query, values)
 
     def _read(self, query: str, values: Sequence[Any], mode: str = "") -> list[Any]:
         uri = f"{self._real.as_uri()}?mode=ro{mode}"

@@ -297,6 +297,12 @@ def test_a_mode_that_cannot_be_changed_is_said(caplog: pytest.LogCaptureFixture)
     )
 
 
+def test_a_mode_that_cannot_be_read_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    """Where the system doesn't tell the mode of a file, a warning says that others may read the file."""
+    make_private(Path("x" * 300))
+    assert "which has personal data (File name too long): name" in caplog.text
+
+
 @pytest.mark.parametrize("path", ["/dev/null", "no/such/file"])
 def test_the_mode_of_a_device_stays(path: str) -> None:
     """A device, a pipe and a missing file have no mode to change."""

@@ -32,6 +32,15 @@ def fill(journal: Journal, rows: int) -> None:
     journal.write([], done={("created", 1): {row["number"]: "id" for row in journal.rows()}})
 
 
+def begin_move(journal: Journal, *, steps: int) -> None:
+    """Do the first *steps* of moving rows to the main file."""
+    journal._database.rollback()
+    for step in (
+        "PRAGMA user_version = 65538", "PRAGMA wal_checkpoint(FULL)", "PRAGMA user_version = 2",
+    )[:steps]:  # fmt: skip
+        journal._database.execute(step)
+
+
 def done(path: Path) -> int:
     """Return how many rows of the journal at *path* are done."""
     with closing(Journal(path, must_exist=True)) as journal:
@@ -116,17 +125,29 @@ class TestOneOfTwoFiles:
         """A kill at any step of moving rows to the main file loses none, and refuses none."""
         journal = Journal(path)
         fill(journal, 100)
-        steps = (
-            "PRAGMA user_version = 65538", "PRAGMA wal_checkpoint(FULL)",
-            "PRAGMA user_version = 2",
-        )  # fmt: skip
-        journal._database.rollback()
-        for step in steps[:at]:
-            journal._database.execute(step)
+        begin_move(journal, steps=at)
         for file in path.parent.glob("run.sqlite*"):
             shutil.copy(file, tmp_path / file.name.replace("run", "left"))
         journal.close()
         assert [done(tmp_path / "left.sqlite") for _ in range(2)] == [100, 100]
+
+    @pytest.mark.parametrize("at", range(4))
+    def test_closed_in_a_move(self, journal: Journal, tmp_path: Path, at: int) -> None:
+        """After an error at any step of moving rows, the one file of the closed journal is whole."""
+        fill(journal, 100)
+        begin_move(journal, steps=at)
+        journal.close()
+        shutil.copy(journal.path, tmp_path / "alone")
+        assert done(tmp_path / "alone") == 100
+
+    @pytest.mark.parametrize("at", range(4))
+    def test_closed_in_a_move_on_a_disk_that_refuses(self, journal: Journal, at: int) -> None:
+        """If the disk refuses until the end, the journal opens all the same, with all rows."""
+        fill(journal, 100)
+        begin_move(journal, steps=at)
+        journal._database.execute("PRAGMA query_only = ON")
+        journal.close()
+        assert [done(journal.path) for _ in range(2)] == [100, 100]
 
 
 class TestCopying:

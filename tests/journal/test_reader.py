@@ -6,8 +6,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,15 @@ def test_a_reader_from_before_the_start(
             assert journal.report().states == {State.WAITING: 2000}
     with pytest.raises(JournalError, match="is a part of a journal"):
         JournalReader(part).about()
+
+
+@pytest.mark.parametrize("kind", [JournalReader, partial(Journal, must_exist=True)])
+def test_a_path_that_the_system_refuses(
+    kind: Callable[[str], Journal | JournalReader],
+) -> None:
+    """A path that the system can't look at is an error of the journal, with the system's reason."""
+    with pytest.raises(JournalError, match="can't be used: File name too long"):
+        kind("x" * 300).about()
 
 
 def test_a_journal_without_tables(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from errno import EIO
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,24 @@ def test_a_full_disk_changes_nothing(inbox: SQLiteInbox) -> None:
 
     inbox._database.execute("PRAGMA max_page_count = 1000000")
     assert ids(exchange(inbox, large, handled(begun))) == ["large"]
+
+
+class Unmeasured(SQLiteInbox):
+    """An inbox with files that the system, once *broken*, can't measure."""
+
+    broken = False
+
+    def _wal_size(self) -> int:
+        if self.broken:
+            raise OSError(EIO, "Input/output error")
+        return super()._wal_size()
+
+
+def test_a_fault_after_the_commit_is_none_of_the_exchange(path: Path) -> None:
+    """An exchange that is on the disk returns the events that have begun, whatever fails then."""
+    with closing(Unmeasured(path)) as inbox:
+        inbox.broken = True
+        assert ids(exchange(inbox, [event("a")])) == ["a"]
 
 
 @pytest.mark.parametrize("suffix", ["", "-wal"])
