@@ -295,10 +295,7 @@ class Dispatcher:
     async def _exchange(
         self, events: Sequence[RawEvent], outcomes: Sequence[EventOutcome], slots: HandlerSlots
     ) -> tuple[list[StoredEvent], float] | None:
-        """Return the result of `Inbox.exchange` in a thread; None if the disk refuses.
-
-        Raise `LeaseLostError` as `Inbox.exchange` does.
-        """
+        """Call `Inbox.exchange` in a thread; return None for a refusal; raise `LeaseLostError`."""
 
         def exchange() -> tuple[list[StoredEvent], float] | Exception:
             at, now = CLOCK.now(), time.time()
@@ -308,7 +305,10 @@ class Dispatcher:
             except Exception as error:  # noqa: BLE001 - any fault: nothing was written
                 return error
 
-        result = await to_thread.run_sync(exchange, limiter=self._limiter)
+        try:
+            result = await to_thread.run_sync(exchange, limiter=self._limiter)
+        except RuntimeError as error:  # the system has no thread left
+            result = error
         if isinstance(result, LeaseLostError):
             raise result
         if isinstance(result, Exception):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
@@ -658,6 +659,31 @@ async def test_a_fault_that_is_not_the_disk_s_loses_nothing(
         assert await post(client, message(1)) == 200
         await bot.until(1)
     assert "no such table" in caplog.messages[0]
+
+
+async def test_a_system_without_a_thread_refuses_and_recovers(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While the system starts no thread, deliveries are refused; then all goes on, unrestarted."""
+    raw, handled = RawEvent("e", MESSAGE, {}, b"{}"), anyio.Event()
+
+    async def attempt(_: StoredEvent) -> None:
+        handled.set()
+
+    with closing(SQLiteInbox(path)) as inbox:
+        dispatcher = Dispatcher(inbox, attempt, HandlingRules(1, 60.0, 60.0, AT_ONCE))
+        async with anyio.create_task_group() as tasks:
+            usual = threading.stack_size(1 << 50)  # no room for any thread
+            try:
+                tasks.start_soon(dispatcher.run)
+                assert not await dispatcher.put([raw])
+            finally:
+                threading.stack_size(usual)
+            assert await dispatcher.put([raw])
+            await handled.wait()
+            tasks.cancel_scope.cancel()
+        await dispatcher.close()
+    assert "can't start new thread" in caplog.messages[0]
 
 
 async def test_deliveries_at_the_shutdown_are_written_or_refused(path: Path) -> None:
