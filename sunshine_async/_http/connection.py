@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol, cast
 
 from attrs import define, field
 
-from sunshine_async._http.failures import connect_failure, is_clean_end, refuses_client
+from sunshine_async._http.failures import connect_failure, is_clean_end, name_of, refuses_client
 from sunshine_async._http.messages import Failure, Response, SendProgress, Timeout
 from sunshine_async._http.response_parser import ResponseParser
 from sunshine_async._http.response_parts import InvalidResponseError
@@ -250,7 +250,7 @@ class Connection(asyncio.BufferedProtocol):
         if refuses_client(exc) and not self._used:  # no request of the connection was read
             self.fail(*connect_failure(exc, f"connecting to {self._peer}"))
         elif self.state is not _CLOSED:
-            reason = f" ({type(exc).__name__})" if exc is not None else ""
+            reason = f" ({name_of(exc)})" if exc is not None else ""
             self._fail_lost(f"broke the connection{reason}")
         self._parser.close()
         self._owner.forget(self)

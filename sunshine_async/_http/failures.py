@@ -64,6 +64,13 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
+def name_of(error: BaseException) -> str:
+    """Return the system's words for *error*, such as "no route to host"; else the class."""
+    if isinstance(error, OSError) and error.errno and not isinstance(error, ssl.SSLError):
+        return os.strerror(error.errno).lower()
+    return type(error).__name__
+
+
 def _reason(error: BaseException) -> str:
     """Return the reason that no connection could be made, with the next step."""
     if isinstance(error, ssl.SSLError):
@@ -72,10 +79,9 @@ def _reason(error: BaseException) -> str:
         return str(error)
     if isinstance(error, socket.gaierror | UnicodeError):
         reason = "its name can't be looked up"
-    elif isinstance(error, OSError) and error.errno:
-        reason = os.strerror(error.errno).lower()
     else:
-        reason = "it took too long" if isinstance(error, TimeoutError) else type(error).__name__
+        took_long = isinstance(error, TimeoutError) and not error.errno
+        reason = "it took too long" if took_long else name_of(error)
     return f"{reason}: {CHECK}"
 
 

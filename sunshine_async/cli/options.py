@@ -31,6 +31,7 @@ _ADVICE: Final[Mapping[type[OSError], str]] = {
     PermissionError: ". Check the permissions, or name another file",
 }
 """The next step after an error of the system about a file."""
+_NO_THREAD: Final = "can't start new thread"  # as Python says it
 
 
 class Status(IntEnum):
@@ -107,6 +108,12 @@ def describe_error(error: Exception) -> str:
         advice = _ADVICE.get(type(error), "") if name else ""
         reason = error.strerror or type(error).__name__
         return f"the operating system reports: {reason}{name}{advice}"
+    if isinstance(error, MemoryError) or str(error) == _NO_THREAD:
+        lack = "memory" if isinstance(error, MemoryError) else "thread"
+        return (
+            f"the operating system has no {lack} left for this process: end other programs, or "
+            "raise the limit (ulimit, or that of the container), and run the same command again"
+        )
     places = [
         f"{file.relative_to(_PACKAGE).as_posix()}:{line}"
         for frame, line in walk_tb(error.__traceback__)

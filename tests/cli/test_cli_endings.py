@@ -71,6 +71,8 @@ def defect(kind: type[Exception], text: str = "jane@example.org") -> Exception:
         (PermissionError(13, "Permission denied", "x"), "denied: x. Check the permissions", None),
         (PermissionError(1, "Operation not permitted"), "reports: Operation not permitted\n", None),
         (OSError("odd"), "the operating system reports: OSError", None),
+        (RuntimeError("can't start new thread"), "system has no thread left for this process", 3),
+        (MemoryError(), "system has no memory left for this process: end other programs", 3),
         (OutputError("the output can't be written: x"), "the output can't be written: x", 1),
         (KeyboardInterrupt(), "interrupted", 130),
         (typer.Abort(), "interrupted", 130),

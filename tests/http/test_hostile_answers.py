@@ -245,6 +245,20 @@ async def test_close_while_the_body_goes_out() -> None:
     assert reply.fault is Fault.LOST
 
 
+async def test_a_broken_connection_is_named_in_the_system_s_words() -> None:
+    """The reason of a lost call has the words of the operating system."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        peer.reset()
+
+    async with serving(script) as server, wired(server.url) as wire:
+        reply = await call(wire)
+
+    assert isinstance(reply, Failure)
+    assert "broke the connection (connection reset by peer) before it answered" in reply.reason
+
+
 async def test_gzip_that_is_cut_by_the_end_of_the_stream() -> None:
     """A body that ends with its connection must be whole gzip, if it is gzip."""
 
