@@ -142,7 +142,10 @@ class _Handlers:
         return Response(found.data, headers={"content-type": found.media_type})
 
     async def reset(self, _: Request) -> Response:
-        self._world.reset()
+        try:
+            self._world.reset()
+        except Refusal as refusal:
+            return _problem(refusal.status, str(refusal))
         return Response(status_code=204)
 
 

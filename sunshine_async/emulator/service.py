@@ -56,10 +56,7 @@ class StateFile:
                 self.changes: Final[list[Change]] = _parse_changes(data, path)
                 make_private(path)
                 self._size = data.rfind(b"\n") + 1
-                if not self._size:
-                    self.clear()
-                elif self._size < len(data):
-                    self._file.truncate(self._size)
+                self._write(b"")
                 on_error.pop_all()
         except BlockingIOError:
             reason = "another emulator uses it. End that emulator, or name another file"
@@ -80,21 +77,30 @@ class StateFile:
             return
         data = orjson.dumps(self._pending)
         self._pending.clear()
-        line = b"%08x %s\n" % (crc32(data), data)
+        self._keep(b"%08x %s\n" % (crc32(data), data))
+
+    def clear(self) -> None:
+        """Forget all changes; raise `Refusal` (507) if the disk refuses."""
+        self._size = 0
+        self._keep(b"")
+
+    def _keep(self, line: bytes) -> None:
         try:
-            written = 0
-            while written < len(line):
-                written += self._file.write(line[written:])
+            self._write(line)
         except OSError as error:
             with suppress(OSError):
                 self._file.truncate(self._size)
             title = f"the emulator can't keep its state: {error.strerror}"
             raise Refusal(507, "insufficient_storage", title) from None
-        self._size += len(line)
 
-    def clear(self) -> None:
-        self._file.truncate(0)
-        self._size = self._file.write(_HEADER)
+    def _write(self, line: bytes) -> None:
+        """Append *line* whole, in place of a part that an error or a kill may have left."""
+        self._file.truncate(self._size)
+        data = line if self._size else _HEADER + line
+        written = 0
+        while written < len(data):
+            written += self._file.write(data[written:])
+        self._size += len(data)
 
     def close(self) -> None:
         """Close the file, so that another emulator may use the file."""

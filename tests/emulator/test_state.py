@@ -270,6 +270,39 @@ async def test_a_full_disk_is_an_answer(tmp_path: Path) -> None:
     assert [user.get("externalId") for user in after.users("sunshine")] == [None, "b"]
 
 
+async def test_a_reset_on_a_full_disk(tmp_path: Path) -> None:
+    """A reset that the disk refuses is a 507; what is stored later is there after the next start."""
+    state = tmp_path / "state"
+    emulator = Emulator(state=state)
+    emulator.add("sunshine", {"id": "1"}, app_id="app")
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5, usual[1]))
+    try:
+        assert (await control(emulator, "reset", b"")).status_code == 507
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    emulator.add("sunshine", {"id": "2"}, app_id="app")
+    emulator.close()
+
+    after = Emulator(state=state)
+    after.close()
+    assert [user["id"] for user in after.users("sunshine")] == ["2"]
+
+
+async def test_a_part_of_a_line_is_replaced_by_the_next(tmp_path: Path) -> None:
+    """A part that a failing disk keeps, whatever the emulator tries, damages no later line."""
+    state = tmp_path / "state"
+    emulator = Emulator(state=state)
+    with state.open("ab") as file:
+        file.write(b"0badc0de [")
+    emulator.add("sunshine", {"id": "1"}, app_id="app")
+    emulator.close()
+
+    after = Emulator(state=state)
+    after.close()
+    assert [user["id"] for user in after.users("sunshine")] == ["1"]
+
+
 async def control(emulator: Emulator, path: str, content: bytes) -> httpx.Response:
     async with httpx.AsyncClient(transport=emulator.transport()) as api:
         return await api.post(f"http://emulator/_emulator/{path}", content=content)
