@@ -46,13 +46,16 @@ class FileAllowance(Allowance):
         check_kinds({"path": (str | os.PathLike, "a path")}, {"path": path}, ConfigurationError)
         self.path: Final = Path(path)
         self._lock: Final = ForkSafeLock()
-        if self.path.exists() and not self.path.is_file():  # to open a pipe would wait for a writer
-            message = f"{self.path} is a directory, or not a regular file: name a file of its own"
-            raise ConfigurationError(message)
-        with suppress(OSError), self.path.open("rb") as file:
-            if not _is_ours(file.read(_MOST)):
-                message = f"{self.path} {_FOREIGN}"
+        with suppress(OSError):  # as later: the process goes on with a share
+            if self.path.exists() and not self.path.is_file():  # a pipe would wait for a writer
+                message = (
+                    f"{self.path} is a directory, or not a regular file: name a file of its own"
+                )
                 raise ConfigurationError(message)
+            with self.path.open("rb") as file:
+                if not _is_ours(file.read(_MOST)):
+                    message = f"{self.path} {_FOREIGN}"
+                    raise ConfigurationError(message)
         renew_after_fork(self)
 
     def __repr__(self) -> str:
@@ -105,10 +108,15 @@ class FileAllowance(Allowance):
                     raise
                 time.sleep(0.0005)
                 continue
-            with suppress(FileNotFoundError):
-                if os.path.samestat(self.path.stat(), os.fstat(file)):
-                    return file
-            self.renew()
+            is_same = False
+            try:
+                with suppress(FileNotFoundError):
+                    is_same = os.path.samestat(self.path.stat(), os.fstat(file))
+            finally:
+                if not is_same:
+                    self.renew()  # releases the lock
+            if is_same:
+                return file
 
 
 def _is_ours(data: bytes) -> bool:

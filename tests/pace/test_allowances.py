@@ -50,6 +50,27 @@ def open_store(
         yield lambda: RedisAllowance(server.url, namespace="test")
 
 
+def test_a_file_that_the_system_refuses_stays_unlocked(tmp_path: Path) -> None:
+    """A process that can't look at the file any more keeps no other process out."""
+    folder, moved = tmp_path / "folder", tmp_path / "moved"
+    folder.mkdir()
+    store = FileAllowance(folder / "pace")
+    store.lease("key", request())
+    folder.rename(moved)
+    folder.touch()
+    with pytest.raises(NotADirectoryError):
+        store.lease("key", request())
+    with (moved / "pace").open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_path_that_the_system_refuses_is_a_store_that_is_away(tmp_path: Path) -> None:
+    """A path that the system can't look at is no error of the setting: the process goes on alone."""
+    store = FileAllowance(tmp_path / ("x" * 300))
+    with pytest.raises(OSError, match="too long"):
+        store.lease("key", request())
+
+
 def test_all_who_open_a_store_share_one_allowance(open_store: Callable[[], Allowance]) -> None:
     """Whoever asks first gets the tokens; another credential has tokens of its own."""
     first, second = open_store(), open_store()
