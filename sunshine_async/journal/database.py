@@ -79,14 +79,16 @@ class SingleProcessDatabase(DatabaseFile):
         self._checkpoint_at = _CHECKPOINT_SIZE
         self._identity: Final = _identity(real)
         try:
-            with self._translated_errors():
+            with self._translated_errors(), ExitStack() as on_error:
                 self._owner: Final = Ownership(real)
+                on_error.callback(self._owner.release)
+                self._database = _connect(real, _PROBE_WAIT)
+                on_error.pop_all()
         except OSError as error:
             self._fail(
                 f"can't be locked: {lock_path(real)}: {error.strerror}. Check that the directory "
                 "can be written, and that nothing else has this name"
             )
-        self._database = _connect(real, _PROBE_WAIT)
         try:
             with self._translated_errors():
                 try:
@@ -197,15 +199,12 @@ class SingleProcessDatabase(DatabaseFile):
             database.execute("SELECT count(*) FROM sqlite_schema")  # lets readers in
 
     def _close_database(self) -> None:
-        """Close the connection; the ``-wal`` file goes only if the main file has no split flag.
-
-        An error between the writes of `_set_split_flag` has left the flag in both files.
-        """
+        """Close the connection; the ``-wal`` file goes only if the main file has no split flag."""
         with ExitStack() as readers:
             try:
                 self._database.rollback()
                 [version] = self._database.execute("PRAGMA user_version").fetchone()
-                if self._is_own and version & SPLIT:
+                if self._is_own and version & SPLIT:  # after an error in `_set_split_flag`
                     self._database.execute(f"PRAGMA user_version = {self.VERSION}")
             except sqlite3.Error:  # the disk still refuses: a reader keeps the ``-wal`` file
                 uri = f"{self._real.as_uri()}?mode=ro"

@@ -274,7 +274,8 @@ ERROR_REASONS: Final[Mapping[str, str]] = {
     "locked": "is in use by another process: a single process at a time can use a journal",
     "not a database": NOT_A_JOURNAL,
     "malformed": (
-        "is damaged. Keep the file, and start a new journal: an upsert, or a look at the service, "
+        "is damaged. Keep the file, and run the same command again: a disk that failed once looks "
+        "the same. If that doesn't help, start a new journal: an upsert, or a look at the service, "
         "tells which rows got through"
     ),
     "full": "can't be written: the disk is full. Free some space, and run the same command again",

@@ -69,7 +69,10 @@ class SQLiteInbox(SingleProcessDatabase):
             "use an inbox in a file. Run one process, or give each process a file and a webhook"
         ),
         "not a database": "is no inbox: check the path, or give the path of a new file",
-        "malformed": "is damaged. Keep the file, and start with a new file",
+        "malformed": (
+            "is damaged. Keep the file, and start the receiver again: a disk that failed once looks "
+            "the same. If that doesn't help, start with a new file"
+        ),
         "full": "can't be written: the disk is full. Free some space: the receiver then goes on",
         "disk I/O": (
             "can't be written or read: the disk is full or failing. Check the disk: the receiver "

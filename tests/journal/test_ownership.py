@@ -269,6 +269,23 @@ class TestWhatIsInTheWay:
             resource.setrlimit(resource.RLIMIT_NOFILE, few)
         assert [*path.parent.iterdir()] == [path]
 
+    def test_a_shortage_of_descriptors(self, path: Path) -> None:
+        """With few descriptors the journal opens, or is an error that leaves no file."""
+        Journal(path).close()
+        lowest = os.open(os.devnull, os.O_RDONLY)
+        os.close(lowest)
+        few = resource.getrlimit(resource.RLIMIT_NOFILE)
+        opened = 0
+        for more in range(16):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + more, few[1]))
+            try:
+                with suppress(JournalError), closing(Journal(path, must_exist=True)):
+                    opened += 1
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, few)
+            assert [*path.parent.iterdir()] == [path]
+        assert 0 < opened < 16
+
     def test_a_lock_that_can_t_be_opened(self, path: Path) -> None:
         """A lock that can't be opened is neither free nor taken: each use says so."""
         Journal(path).close()
