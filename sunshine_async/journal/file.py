@@ -21,6 +21,7 @@ LOCKED: Final = "locked"
 _CAUSES: Final[Mapping[int, str]] = {
     sqlite3.SQLITE_BUSY: LOCKED,
     sqlite3.SQLITE_LOCKED: LOCKED,
+    sqlite3.SQLITE_PROTOCOL: LOCKED,
     sqlite3.SQLITE_NOTADB: "not a database",
     sqlite3.SQLITE_CORRUPT: "malformed",
     sqlite3.SQLITE_FULL: "full",

@@ -271,7 +271,10 @@ SQLITE: Final = Dialect(
 )
 NOT_A_JOURNAL: Final = "is not a journal of a job: check the path, or give the path of a new file"
 ERROR_REASONS: Final[Mapping[str, str]] = {
-    "locked": "is in use by another process: a single process at a time can use a journal",
+    "locked": (
+        "is in use by another process: a single process at a time can use a journal. A disk without "
+        "locks, such as some network drives, looks the same: use a local disk"
+    ),
     "not a database": NOT_A_JOURNAL,
     "malformed": (
         "is damaged. Keep the file, and run the same command again: a disk that failed once looks "

@@ -66,7 +66,8 @@ class SQLiteInbox(SingleProcessDatabase):
     REASONS = {  # noqa: RUF012 - declared as a constant by the base
         "locked": (
             "is in use by another process, or by another receiver: a single process at a time can "
-            "use an inbox in a file. Run one process, or give each process a file and a webhook"
+            "use an inbox in a file. Run one process, or give each process a file and a webhook. A "
+            "disk without locks, such as some network drives, looks the same: use a local disk"
         ),
         "not a database": "is no inbox: check the path, or give the path of a new file",
         "malformed": (
