@@ -69,6 +69,11 @@ _FILE_CHANGED: Final = (
     "it is (--accept-changed-source)"
 )
 
+_CHANGED_MEANWHILE: Final = (
+    "{} was changed while it was read: rows may be missing, or sent twice. Compare the file with the "
+    "service before you import again; with --journal the job stops at such a change"
+)
+
 
 def check_rows(rows: object) -> None:
     """Raise `TypeError` unless *rows* is an iterable of bodies: a path, a file, a body is none."""
@@ -156,6 +161,9 @@ class Entries:
                     return items
         except SourceError as error:
             self.error = error
+        else:
+            if self._file is not None and self._file.changed:
+                self.error = SourceError(_CHANGED_MEANWHILE.format(self._file.name))
         self._ended = True
         return items
 

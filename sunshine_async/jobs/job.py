@@ -45,7 +45,8 @@ class Job:
 
     - after more than *max_failures* rows that weren't done;
     - after refused credentials (401, 402, 403); a first call goes alone to try the credentials;
-    - after *max_outage* seconds without an answer; before the first answer, after 30 at most.
+    - after *max_outage* seconds without an answer; before the first answer, after 30 at most;
+    - at the end of a file that was changed while it was read.
 
     Raise `TypeError` for a client of another service, which would get the rows.
     """

@@ -539,6 +539,24 @@ async def test_long_files_are_read_in_parts(client: SunshineClient, tmp_path: Pa
         assert (await job.run(rows)).done == number
 
 
+@pytest.mark.parametrize("left", [0, 500, 699])
+async def test_a_file_that_shrinks_while_it_is_read(
+    client: SunshineClient, tmp_path: Path, left: int
+) -> None:
+    """Rows that are cut off the file meanwhile are missed: the job doesn't end as all rows taken."""
+    path = tmp_path / "users.jsonl"
+    lines = [json.dumps({"externalId": f"{n:0200}"}) + "\n" for n in range(700)]
+    path.write_text("".join(lines))
+    job = Job(client, SUNSHINE, Mode.CREATE)
+    with open_rows(path, job.shape) as rows:
+        path.write_text("".join(lines[:left]))
+        report = await job.run(rows)
+    assert report.ending is Ending.GAVE_UP
+    assert "was changed while it was read: rows may be missing" in str(report.reason)
+    assert report.failed == report.unknown == 0
+    assert report.done < 700
+
+
 def test_reports_stay_small() -> None:
     """A report keeps the first problems, and counts the others."""
     report = Report()
