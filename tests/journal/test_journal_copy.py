@@ -131,7 +131,7 @@ class TestOneOfTwoFiles:
         journal.close()
         assert [done(tmp_path / "left.sqlite") for _ in range(2)] == [100, 100]
 
-    @pytest.mark.parametrize("at", range(4))
+    @pytest.mark.parametrize("at", [1, 0, 3, 2])
     def test_closed_in_a_move(self, journal: Journal, tmp_path: Path, at: int) -> None:
         """After an error at any step of moving rows, the one file of the closed journal is whole."""
         fill(journal, 100)
@@ -140,7 +140,7 @@ class TestOneOfTwoFiles:
         shutil.copy(journal.path, tmp_path / "alone")
         assert done(tmp_path / "alone") == 100
 
-    @pytest.mark.parametrize("at", range(4))
+    @pytest.mark.parametrize("at", [1, 0, 3, 2])
     def test_closed_in_a_move_on_a_disk_that_refuses(self, journal: Journal, at: int) -> None:
         """If the disk refuses until the end, the journal opens all the same, with all rows."""
         fill(journal, 100)
