@@ -144,11 +144,12 @@ class OutageWatch:
 
     async def _probe_service(self) -> None:
         while True:
-            asked = getattr(self._error, "retry_after", None) or 0.0
-            pause = max(asked, self._pause)
-            self._pause = min(2 * self._pause, _LONGEST_PAUSE)
             gone = CLOCK.now() - self._answered_at
             limit = self._max_outage if self.answers else self._at_first
+            asked = getattr(self._error, "retry_after", None) or 0.0
+            # shorter towards the end, so that the last probe comes shortly before the limit
+            pause = max(asked, min(self._pause, max(_FIRST_PAUSE, (limit - gone) / 2)))
+            self._pause = min(2 * self._pause, _LONGEST_PAUSE)
             if gone + pause > limit or is_permanent(self._error):
                 self._closed = True
                 self._give_up(self._sentence(gone))

@@ -7,17 +7,32 @@ import anyio
 import pytest
 from support.virtual import sleep, virtual_on_trio
 
-from sunshine_async import Pace, ServerError
+from sunshine_async import NotFoundError, Pace, ServerError
 from sunshine_async._pace.pace import Sign
+from sunshine_async.errors import ConnectError, Fault, RateLimitError, SunshineError
 from sunshine_async.jobs.outage import OutageWatch
+
+GONE = ConnectError(
+    "refused", fault=Fault.UNSENT, endpoint="GET /x", attempts=1, maybe_applied=False
+)
+UNTRUSTED = ConnectError(
+    "untrusted", fault=Fault.PERMANENT, endpoint="GET /x", attempts=1, maybe_applied=False
+)
 
 
 @asynccontextmanager
-async def watching(*errors: Exception) -> AsyncGenerator[tuple[OutageWatch, Pace, list[str]]]:
-    """Give a watch whose probe meets *errors*, the pace, and what the watch gives up with."""
+async def watching(
+    *errors: Exception, probes: list[float] | None = None
+) -> AsyncGenerator[tuple[OutageWatch, Pace, list[str]]]:
+    """Give a watch whose probe meets *errors*, the pace, and what the watch gives up with.
+
+    *probes* gets the time of each probe.
+    """
     pace, said, left = Pace(), list[str](), list(errors)
 
     async def probe() -> None:
+        if probes is not None:
+            probes.append(anyio.current_time())
         if left:
             raise left.pop(0)
         pace.enter(anyio.current_time())
@@ -73,3 +88,93 @@ async def test_it_gives_up_sooner_where_nothing_was_ever_there() -> None:
         fail(pace)
         await sleep(11)
         assert said[0].startswith("the service has not answered once in ")
+
+
+@virtual_on_trio
+async def test_an_answer_begins_the_wait_anew() -> None:
+    """The seconds of `max_outage` count from the last answer, not from the start of the job."""
+    async with watching(*[GONE] * 100) as (watch, _, said):
+        await sleep(50)
+        watch.record_answer()
+        assert not watch.record_loss(GONE, answers=watch.answers)
+        await sleep(59)
+        assert not said
+        await sleep(1)
+        assert said[0].startswith("the service has been gone for 60 s")
+
+
+@virtual_on_trio
+async def test_the_waits_between_probes_double_in_each_outage() -> None:
+    """Probes come after 0.5, 1, 2 s and so on, and after 0.5 s again in a later outage."""
+    probes = list[float]()
+    async with watching(GONE, GONE, ServerError(503, endpoint="GET /x"), probes=probes) as (
+        watch,
+        *_,
+    ):
+        for _ in range(2):
+            watch.record_answer()
+            began = anyio.current_time()
+            assert not watch.record_loss(GONE, answers=watch.answers)
+            assert watch.held
+            await watch.wait()
+            waits = [round(now - began, 3) for now in probes]
+            assert waits == ([0.5, 1.5, 3.5, 7.5] if len(waits) == 4 else [0.5])
+            assert watch.seconds == pytest.approx(7.5 if len(waits) == 4 else 8.0)
+            probes.clear()
+            await sleep(5)
+    assert watch.seconds == pytest.approx(8.0)
+
+
+@virtual_on_trio
+async def test_a_probe_waits_as_the_service_asks() -> None:
+    """The `Retry-After` of the last error goes before a shorter wait."""
+    probes = list[float]()
+    async with watching(probes=probes) as (watch, *_):
+        watch.record_answer()
+        began = anyio.current_time()
+        asked = RateLimitError(429, endpoint="GET /x", retry_after=9.0)
+        assert not watch.record_loss(asked, answers=watch.answers)
+        await watch.wait()
+    assert probes == [began + 9]
+
+
+@virtual_on_trio
+@pytest.mark.parametrize(
+    ("error", "ends"), [(NotFoundError(404, endpoint="GET /x"), True), (GONE, False)]
+)
+async def test_any_answer_to_a_probe_ends_the_outage(error: SunshineError, *, ends: bool) -> None:
+    """A refusal proves that the service is there; a lost answer does not."""
+    probes = list[float]()
+    async with watching(error, probes=probes) as (watch, *_):
+        watch.record_answer()
+        watch.record_loss(GONE, answers=watch.answers)
+        await watch.wait()
+    assert len(probes) == (1 if ends else 2)
+
+
+@virtual_on_trio
+async def test_a_permanent_fault_is_not_waited_for() -> None:
+    """No retry mends an untrusted certificate: the watch gives up at once, without a probe."""
+    probes = list[float]()
+    async with watching(probes=probes) as (watch, _, said):
+        watch.record_answer()
+        watch.record_loss(UNTRUSTED, answers=watch.answers)
+        await watch.wait()
+        assert "untrusted" in said[0]
+        assert not probes
+
+
+@virtual_on_trio
+async def test_a_loss_between_answers_is_no_outage() -> None:
+    """Where another row was answered during the call, or the watch has ended, nothing is held."""
+    async with watching(GONE) as (watch, *_):
+        assert watch.seconds == 0
+        watch.record_answer()
+        assert watch.record_loss(GONE, answers=watch.answers - 1)
+        assert not watch.held
+        assert not watch.reason
+        watch.close()
+        assert not watch.record_loss(GONE, answers=watch.answers)
+        with anyio.fail_after(1):
+            await watch.wait()
+        assert watch.reason == str(GONE)
