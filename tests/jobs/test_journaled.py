@@ -736,7 +736,10 @@ class TestStopping:
 
     @pytest.mark.parametrize("at", [1, 10])
     async def test_while_it_is_held(self, path: Path, at: int) -> None:
-        """A job whose service is gone can be stopped before, and while, it waits; no row has failed."""
+        """A job whose service is gone can be stopped before, and while, it waits; no row has failed.
+
+        No row is sent after that, though calls under way would have time to end.
+        """
         numbers = count()
 
         def answer(_: httpx.Request) -> httpx.Response:
@@ -751,6 +754,7 @@ class TestStopping:
             report = await job.run(bodies("a", "b", "c"))
         assert report.ending is Ending.STOPPED
         assert counts(report) == (0, 0, 0, 0, 3)
+        assert next(numbers) == at + 1
 
 
 async def test_progress_is_what_is_written(path: Path, file: Path) -> None:
