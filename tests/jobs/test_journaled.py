@@ -567,6 +567,24 @@ class TestStreams:
         assert counts(job.report) == (2, 0, 0, 0, 0)
         assert job.read == 2
 
+    @pytest.mark.parametrize("status", [200, 400])
+    async def test_an_outcome_is_on_disk_before_the_next_row_of_the_user(
+        self, path: Path, status: int
+    ) -> None:
+        """A kill between two rows of a user leaves the first row with an outcome, refused or not."""
+        seen = count()
+
+        def answer(_: httpx.Request) -> httpx.Response:
+            assert len([*job.journal.rows(State.DONE, State.FAILED)]) == next(seen)
+            return httpx.Response(status, json={"user": {"id": "1"}})
+
+        async with (
+            client_on(httpx.MockTransport(answer)) as client,
+            jobs.open(path, client, SUNSHINE, Mode.UPDATE) as job,
+        ):
+            report = await job.run([{"externalId": "a", "metadata": {"n": n}} for n in range(3)])
+        assert report.done + report.failed == 3
+
     async def test_a_source_that_breaks_off(self, client: SunshineClient, path: Path) -> None:
         """Where a source can't be read on, the job ends, and its rows have their outcomes."""
 
