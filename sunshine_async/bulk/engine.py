@@ -227,10 +227,7 @@ def run(
             message = f"{name} must be a function, not {type(function).__name__}"
             raise TypeError(message)
     check_items(items)
-    is_number = isinstance(concurrency, int) and concurrency is not True
-    if concurrency != "auto" and not (is_number and concurrency >= 1):
-        message = f'concurrency={concurrency!r}: 1 or more, or "auto"'
-        raise ValueError(message)
+    check_concurrency(concurrency)
     workers = FIRST_LIMIT if concurrency == "auto" else concurrency
     limit = ThroughputLimit() if concurrency == "auto" else None
     calls = _Calls(send, key, limit)
@@ -239,6 +236,14 @@ def run(
         return Work(source.take, calls.send if key is None else calls.send_in_order)
 
     return run_workers(items, work, workers, ordered=ordered, limit=limit, alone=alone)
+
+
+def check_concurrency(concurrency: Concurrency) -> None:
+    """Raise `ValueError` for a *concurrency* that is neither a number from 1 on nor ``"auto"``."""
+    is_number = isinstance(concurrency, int) and concurrency is not True
+    if concurrency != "auto" and not (is_number and concurrency >= 1):
+        message = f'concurrency={concurrency!r}: 1 or more, or "auto"'
+        raise ValueError(message)
 
 
 async def collect(

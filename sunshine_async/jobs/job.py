@@ -48,7 +48,8 @@ class Job:
     - after *max_outage* seconds without an answer; before the first answer, after 30 at most;
     - at the end of a file that was changed while it was read.
 
-    Raise `TypeError` for a client of another service, which would get the rows.
+    Raise `TypeError` for a client of another service, which would get the rows, `ValueError` for a
+    number that can't work, and `ConfigurationError` for a mode that the service doesn't have.
     """
 
     patience_at_first: ClassVar = 30.0

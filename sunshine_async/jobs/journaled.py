@@ -361,7 +361,8 @@ def open_job(
     database is away the job waits, two minutes at most.
 
     Raise `ConfigurationError` for a *path* that names no file (``:memory:``) and for a wrong URL,
-    and `JournalError` for a journal that can't be used, is incomplete, or belongs to another job.
+    `JournalError` for a journal that can't be used, is incomplete, or belongs to another job, and
+    `TypeError` and `ValueError` as `Job` does.
     """
     options = JobOptions(
         concurrency=concurrency, max_failures=max_failures, grace=grace, duplicates=duplicates,

@@ -8,7 +8,7 @@ from typing import Final
 from attrs import asdict, evolve, frozen
 
 from sunshine_async._pace.settings import Kinds, Setting, check_kinds, check_settings
-from sunshine_async.bulk import Concurrency
+from sunshine_async.bulk.engine import Concurrency, check_concurrency
 from sunshine_async.jobs.report import Problem, Report
 from sunshine_async.jobs.tasks.task import Mode, Task
 from sunshine_async.journal import Rules
@@ -70,12 +70,13 @@ class JobOptions:
     def __attrs_post_init__(self) -> None:
         """Raise `ValueError` for a number that can't work, `TypeError` for a text in place of a choice."""
         settings: tuple[Setting, ...] = (
-            ("concurrency", self.concurrency, lambda it: it in (None, "auto") or (isinstance(it, int) and it is not True and it >= 1), '1 or more, or "auto"'),
             ("max_failures", self.max_failures, lambda it: it is None or it >= 0, "rows, 0 or more; None: no bound"),
             ("max_outage", self.max_outage, lambda it: it >= 0, "seconds, 0 or more"),
             ("grace", self.grace, lambda it: it >= 0, "seconds, 0 or more"),
         )  # fmt: skip
         check_settings("Job", settings)
+        if self.concurrency is not None:
+            check_concurrency(self.concurrency)
         check_kinds(_KINDS, asdict(self, recurse=False))
 
     def rules(self, mode: Mode, task: Task) -> Rules:

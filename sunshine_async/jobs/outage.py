@@ -42,9 +42,9 @@ def is_outage(error: object) -> TypeGuard[SunshineError]:
 class OutageWatch:
     """Holds rows back during an outage of the service, while *probe* asks the service again.
 
-    An outage begins after a call without an answer, if no row had an answer during that call, and
-    when *pace* holds calls back. *give_up* gets a sentence after *max_outage* seconds without an
-    answer; before the first answer of all, after *at_first* seconds.
+    An outage begins after a call without an answer, if no row or probe had an answer during that
+    call, and when *pace* holds calls back. *give_up* gets a sentence after *max_outage* seconds
+    without an answer; before the first answer of all, after *at_first* seconds.
 
     The `CircuitBreaker` of the pace stays separate, since the breaker counts failed calls of all
     callers, knows no rows, and never ends a job.

@@ -675,6 +675,20 @@ def test_a_number_that_cannot_work_is_refused(
         jobs.Job(client, SUNSHINE, Mode.CREATE, **wrong)
 
 
+@pytest.mark.parametrize("number", [0, "many", True, 2.5])
+def test_a_concurrency_that_cannot_work_is_refused(
+    emulator: Emulator, tmp_path: Path, number: Any
+) -> None:
+    """A concurrency that can't work is a `ValueError` before there is a journal."""
+    client = SunshineClient("app", auth=BasicAuth("id", "secret"), transport=emulator.transport())
+    refused = pytest.raises(ValueError, match=rf"^concurrency={number!r}: 1 or more, or")
+
+    with refused:
+        jobs.Job(client, SUNSHINE, Mode.CREATE, concurrency=number)
+    with refused:
+        jobs.open(tmp_path / "run.sqlite", client, SUNSHINE, Mode.CREATE, concurrency=number)
+
+
 def test_services_are_a_table() -> None:
     """Each service has its name and every mode, but for messages, which only one service has."""
     for name, service in SERVICES.items():
