@@ -6,7 +6,8 @@ from support.servers import Peer, answer, answering, serving
 from support.wires import body_of, call, wired
 
 from sunshine_async._http.messages import Response
-from sunshine_async._http.response_parts import read_head
+from sunshine_async._http.response_parser import ResponseParser
+from sunshine_async._http.response_parts import InvalidResponseError, read_head
 
 CHUNKED: Final = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 GZIPPED: Final = gzip.compress(b"ok" * 1000)
@@ -208,3 +209,28 @@ def test_each_end_of_a_line_that_a_version_of_llhttp_takes(end: bytes) -> None:
     headers = read_head(b"HTTP/1.1 429 Slow" + end + b"Retry-After: 7\r\nX-A: b")
 
     assert headers == {"retry-after": "7", "x-a": "b"}
+
+
+def fed(data: bytes, size: int) -> Response | None:
+    """Return the response to *data*, parsed in pieces of *size* with bodies of 1,000 bytes at most."""
+    parser, response = ResponseParser(limit=1000), None
+    while data and response is None:
+        response, data = parser.feed(data[:size]), data[size:]
+    return response
+
+
+@pytest.mark.parametrize("size", [999, 1_000_000])
+def test_a_response_in_one_piece_is_bounded_too(size: int) -> None:
+    """A large head is refused, and a large body is left out, in whatever pieces they come."""
+    with pytest.raises(InvalidResponseError, match="65536 bytes"):
+        fed(answer(fields=b"X: " + b"a" * 70_000 + b"\r\n"), size)
+    response = fed(answer(b"a" * 1001), size)
+    assert response is not None
+    assert response.body_error == "its body is larger than 1000 bytes"
+
+
+def test_each_plain_response_is_read_in_the_cheap_way() -> None:
+    """The headers of a later response of a connection aren't decoded for a limit either."""
+    parser = ResponseParser(limit=1000)
+    responses = [parser.feed(answer()) for _ in range(3)]
+    assert [response and response.tells_limit for response in responses] == [False] * 3

@@ -570,6 +570,17 @@ def test_the_pause_of_an_event_cut_off(
     assert [rules.pause(stored, luck=luck) for luck in (0.0, 0.5, 1.0)] == [0, most / 2, most]
 
 
+@pytest.mark.parametrize(
+    ("age", "state"), [(0, EventState.WAITING), (59, EventState.WAITING), (60, EventState.DEAD)]
+)
+def test_the_deadline_of_the_retries(age: float, state: EventState) -> None:
+    """The deadline counts from the first failure: after that an event becomes a dead letter."""
+    stored = StoredEvent(1, "e1", MESSAGE, None, {}, 2, 1, 0.0, None, 0.0, "KeyError")
+    rules = HandlingRules(1, 1.0, 1.0, Retry(max_attempts=9, first_wait=0, deadline=60))
+    outcome = rules.outcome(stored, KeyError(), age=age, clock=100.0, luck=1.0)
+    assert (outcome.state, outcome.reason) == (state, "KeyError")
+
+
 async def test_a_handled_event_is_recorded_at_shutdown(path: Path) -> None:
     """An event that was handled just before the shutdown isn't handled again."""
     bot = Bot(receiver_at(path))
