@@ -232,5 +232,8 @@ def test_a_response_in_one_piece_is_bounded_too(size: int) -> None:
 def test_each_plain_response_is_read_in_the_cheap_way() -> None:
     """The headers of a later response of a connection aren't decoded for a limit either."""
     parser = ResponseParser(limit=1000)
-    responses = [parser.feed(answer()) for _ in range(3)]
-    assert [response and response.tells_limit for response in responses] == [False] * 3
+    for _ in range(3):
+        parser.expect("GET")
+        response = parser.feed(answer())
+        assert response is not None
+        assert not response.tells_limit
