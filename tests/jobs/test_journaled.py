@@ -672,6 +672,25 @@ class TestOutages:
         async with client_on(emulator.transport()) as client:
             assert counts(await run(client, path, [{}])) == (1, 0, 0, 0, 0)
 
+    async def test_a_row_is_begun_on_disk_at_each_sending(self, path: Path) -> None:
+        """After an outage, too, a create without a key is marked on the disk before it is sent."""
+        sent = count()
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            if request.method == "GET":
+                return httpx.Response(404)
+            assert [row["state"] for row in job.journal.rows()] == [State.BEGUN]
+            if next(sent) < 2:
+                message = "refused"
+                raise httpx.ConnectError(message, request=request)
+            return httpx.Response(201, json={"user": {"id": "1"}})
+
+        async with (
+            client_on(httpx.MockTransport(answer), retry=Retry(max_attempts=1)) as client,
+            jobs.open(path, client, SUNSHINE, Mode.CREATE) as job,
+        ):
+            assert counts(await job.run([{}])) == (1, 0, 0, 0, 0)
+
     async def test_a_row_that_has_no_answer(self, path: Path) -> None:
         """A row that has no answer while others have is given up after some turns."""
 
