@@ -37,7 +37,7 @@ from sunshine_async.jobs.writer import JournalWriter
 from sunshine_async.journal import (
     CREATED,
     PENDING,
-    REACH,
+    STARTED_THROUGH,
     Done,
     JobJournal,
     JournalError,
@@ -295,7 +295,7 @@ class JournaledJob(Job):
         if not self._is_stream:  # the rows of a stream were counted on arrival
             self.report.turned = int(self.journal.about().get("turned", "0"))
         if not self._is_unwritten:
-            about[REACH] = "0"  # rows that may have been sent have marks of their own
+            about[STARTED_THROUGH] = "0"  # rows that may have been sent have marks of their own
         if self.report.ending is Ending.ALL and not self.journal.waiting():
             about |= FINISHED
         self.journal.write((), about=about, timeline=self.recorder.timeline.as_text())

@@ -7,7 +7,7 @@ import anyio
 from anyio import CapacityLimiter, to_thread
 from attrs import define, field
 
-from sunshine_async.journal import REACH, Done, JobJournal, JournalError, Update
+from sunshine_async.journal import STARTED_THROUGH, Done, JobJournal, JournalError, Update
 
 _LINGER: Final = 0.1  # seconds in which a group without a waiting task collects updates
 _IDLE: Final = 1.0  # seconds without any update, after which entries are looked at for news
@@ -153,7 +153,7 @@ class JournalWriter:
 
     def _write(self, group: _CommitGroup, about: dict[str, str]) -> None:
         if group.started_through:
-            about[REACH] = str(group.started_through)
+            about[STARTED_THROUGH] = str(group.started_through)
         try:
             self._journal.write(
                 group.updates, begun=group.begun, done=group.done, about=about,

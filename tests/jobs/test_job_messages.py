@@ -436,6 +436,7 @@ class TestAfterAKill:
         emulator.faults += [Mishap(status=503), Mishap(status=503)]
         report = await broadcast(client, path, rows)
         assert counts(report) == (there, 0, not there, 0, 0)
+        assert there or "the message may still arrive" in report.problems[0].reason
 
         emulator.faults += [Mishap(status=503), Mishap(reset=True, when="before")]
         report = await broadcast(client, path, rows, retry_unknown=True)

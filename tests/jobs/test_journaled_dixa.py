@@ -278,11 +278,18 @@ class TestOutages:
         await read_only(client, path, file, Mode.CREATE)
         begun(path, *range(1, 41))
         emulator.faults += [Mishap(reset=True, operation=LIST)] * 2
+        seen: list[str] = []
 
-        report = await run(client, path, file)
+        class Hook:
+            def attempt_started(self, attempt: Any) -> None:
+                seen.append(str(attempt.endpoint))
+
+        report = await run(client.with_options(hooks=[Hook()]), path, file)
 
         assert counts(report) == (50, 0, 0, 0, 0)
         assert report.requests < 2 + 2 + 40 + 5
+        probe = "GET /v1/endusers/{end_user_id}"
+        assert seen[:4] == ["GET /v1/endusers", probe] * 2
         assert effects(emulator, "dixa") == {"create": 50}
 
     async def test_rows_at_which_the_service_fails(self, path: Path, file: Path) -> None:
