@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 import pytest
+from support.patience import PATIENCE
 from support.virtual import sleep, virtual_on_trio
 
 from sunshine_async import NotFoundError, Pace, ServerError
@@ -175,6 +176,6 @@ async def test_a_loss_between_answers_is_no_outage() -> None:
         assert not watch.reason
         watch.close()
         assert not watch.record_loss(GONE, answers=watch.answers)
-        with anyio.fail_after(1):
+        with anyio.fail_after(PATIENCE):
             await watch.wait()
         assert watch.reason == str(GONE)
