@@ -61,8 +61,8 @@ class Pace(Slots):
 
     **Shared.** With *shared*, such as `FileAllowance`, all processes with the same credentials have
     *rate* and *burst*, or the learnt rate, together. Hand the same pace to several clients, in any
-    thread or loop, for a common bound: a process makes the pace once, not for each request, as each
-    pace asks the store anew. Raise `ValueError` for a number that can't work.
+    thread or loop, for a common bound. Make a pace once, not for each request: each asks the store
+    anew. Raise `ValueError` for a number that can't work, `TypeError` for any other *shared*.
     """
 
     def __init__(
@@ -90,8 +90,7 @@ class Pace(Slots):
             del shared  # an address has a password
             raise TypeError(message)
         self._tokens = self.burst
-        self._tokens_at = -inf
-        """The time at which *_tokens* were counted."""
+        self._tokens_at = -inf  # the time at which the tokens were counted
         self._latest = 0.0  # the latest time that a caller passed
         self.shared_rate: Final = (
             None if shared is None else shared.rate_for(self, rate=rate, burst=self.burst)
