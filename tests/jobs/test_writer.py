@@ -134,16 +134,25 @@ async def test_the_end_comes_after_all(path: Path, kind: str) -> None:
 async def test_no_task_goes_on_after_a_failed_write(path: Path) -> None:
     """A mark that isn't on the disk is an error for each task that waits; nothing more is written."""
     errors: list[JournalError] = []
+    told: list[object] = []
+
+    def full(*_: Any, **__: Any) -> None:
+        journal.write = write  # type: ignore[method-assign]
+        message = "the disk is full"
+        raise JournalError(message)
+
     with closing(Journal(path)) as journal:
-        journal.add(lines("a", "b"))
-        journal._database.execute("DROP TABLE about")
+        journal.add(lines("a", "b", "c"))
+        write, journal.write = journal.write, full  # type: ignore[method-assign]
         async with anyio.create_task_group() as tasks:
-            writer = JournalWriter(journal, dict, print, errors.append)
+            writer = JournalWriter(journal, dict, told.append, errors.append)
             tasks.start_soon(writer.run)
-            with pytest.raises(JournalError, match="no such table"):
+            writer.done(3, "created", None, sent=1)
+            writer.after_commit(lambda: told.append("call"))
+            with pytest.raises(JournalError, match="the disk is full"):
                 await writer.start_through(1, ahead=0)
-            with pytest.raises(JournalError, match="no such table"):
+            with pytest.raises(JournalError, match="the disk is full"):
                 await writer.start({2: None})
             writer.close()
-        assert not [*journal.rows(State.BEGUN)]
-    assert len(errors) == 1
+        assert {*journal.counts()} == {(State.WAITING, None)}
+    assert (len(errors), told) == (1, [])
