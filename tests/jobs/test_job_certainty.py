@@ -187,6 +187,26 @@ class TestOtherRuns:
         assert counts(report) == (2, 0, 0, 0, 0)
         assert desk.names == {"K": "C"}
 
+    @pytest.mark.parametrize("stream", [False, True])
+    async def test_a_refused_row_that_may_have_been_applied_before(
+        self, desk: Desk, *, stream: bool
+    ) -> None:
+        """The body before is sent again: the refused body may be there since an earlier sending."""
+
+        async def run(name: str, after: float = math.inf) -> Report:
+            desk.write(named("K", name))
+            rows = iter([named("K", name)]) if stream else None
+            return await desk.run(Mode.UPSERT, rows, after=after)
+
+        await run("A")
+        await run("B", after=1)
+        desk.emulator.faults.append(Mishap(status=400))
+        assert counts(await run("B")) == (0, 1, 0, 0, 0)
+        assert desk.names == {"K": "B"}
+
+        assert counts(await run("A")) == (1, 0, 0, 0, 0)
+        assert desk.names == {"K": "A"}
+
 
 class TestNeverTwice:
     async def test_a_corrected_row(self, desk: Desk) -> None:

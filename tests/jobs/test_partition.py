@@ -170,6 +170,8 @@ def test_what_can_not_be_partitioned(file: Path) -> None:
             partition(rows, evolve(task), into=2)
         with pytest.raises(ConfigurationError, match="into=0: give a number"):
             partition(rows, task, into=0)
+        with pytest.raises(ConfigurationError, match="into must be a number, not str"):
+            partition(rows, task, into="4")  # type: ignore[arg-type]
     with (
         file.open("rb", buffering=0) as pipe,
         open_rows("-", task.shape, stdin=pipe) as rows,  # type: ignore[arg-type]

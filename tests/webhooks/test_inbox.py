@@ -116,7 +116,7 @@ def test_ids_are_kept_after_the_clock_was_set_forward(
 ) -> None:
     """After a step forward no id is forgotten, until each id from before is old enough."""
     retention = Retention(9.0)
-    clocks = [5.0 * number for number in range(len(starts))]
+    clocks = [1000.0 + 5.0 * number for number in range(len(starts))]
     found = [
         retention.keep(now=start + at, clock=at) for start, at in zip(starts, clocks, strict=True)
     ]
