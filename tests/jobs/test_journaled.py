@@ -803,13 +803,16 @@ class TestStopping:
         journal.close()
         assert State.BEGUN in states
 
+    @pytest.mark.parametrize("mode", [Mode.CREATE, Mode.UPDATE])
     @pytest.mark.parametrize("at", [1, 10])
-    async def test_while_it_is_held(self, path: Path, at: int) -> None:
+    async def test_while_it_is_held(self, path: Path, at: int, mode: Mode) -> None:
         """A job whose service is gone can be stopped before, and while, it waits; no row has failed.
 
-        No row is sent after that, though calls under way would have time to end.
+        No row is sent after that, though calls under way would have time to end. A row that may have
+        been applied is begun.
         """
         numbers = count()
+        problems: list[Problem] = []
 
         def answer(_: httpx.Request) -> httpx.Response:
             if next(numbers) == at:
@@ -818,12 +821,14 @@ class TestStopping:
 
         async with (
             client_on(httpx.MockTransport(answer)) as client,
-            jobs.open(path, client, SUNSHINE, Mode.CREATE) as job,
+            jobs.open(path, client, SUNSHINE, mode, on_problem=problems.append) as job,
         ):
             report = await job.run(bodies("a", "b", "c"))
+            found = [(row["state"], row["attempts"]) for row in job.journal.rows()]
         assert report.ending is Ending.STOPPED
         assert counts(report) == (0, 0, 0, 0, 3)
         assert next(numbers) == at + 1
+        assert (found, problems) == ([(State.BEGUN, 1)] + [(State.WAITING, 0)] * 2, [])
 
 
 async def test_progress_is_what_is_written(path: Path, file: Path) -> None:

@@ -208,6 +208,17 @@ class TestGoingOn:
         assert report.codes == {"AmbiguousMatch": 1, "UnsettledError": 1}
         assert named(emulator) == ["guarded", "new", "old", "old"]
 
+    async def test_a_begun_upsert_is_looked_up_once(self, path: Path, file: Path) -> None:
+        """The end user that the look-up finds is the one that is patched, without another search."""
+        user = {"id": "00000000-0000-4000-8000-000000000001", "externalId": "there"}
+        write(file, [{"externalId": "there", "displayName": "new"}])
+        success = {"_type": "BulkActionSuccess", "data": {**user, "displayName": "new"}}
+        scripted = ScriptedTransport([(200, {"data": [user]}), (200, {"data": [success]})])
+        async with client_on(scripted) as client:
+            await read_only(client, path, file, Mode.UPSERT)
+            begun(path, 1)
+            assert counts(await run(client, path, file, Mode.UPSERT)) == (1, 0, 0, 0, 0)
+
     async def test_begun_deletions(self, path: Path, file: Path) -> None:
         """A begun deletion of who is gone is done; a conflict may be its own first sending's."""
         ids = [f"00000000-0000-4000-8000-00000000000{n}" for n in range(4)]
