@@ -36,6 +36,7 @@ from support.frames import leaks
 from support.inboxes import dead, exchange
 from support.patience import PATIENCE
 from support.size import sized
+from support.virtual import settled
 
 from sunshine_async import (
     BasicAuth,
@@ -59,6 +60,7 @@ from sunshine_async.webhooks import (
 from sunshine_async.webhooks.deliveries import RawDelivery, RawEvent
 from sunshine_async.webhooks.handling import Dispatcher, HandlingRules
 from sunshine_async.webhooks.inbox import EventState, StoredEvent
+from sunshine_async.webhooks.receiver import RETRY
 from sunshine_async.webhooks.sqlite_inbox import SQLiteInbox
 
 MESSAGE = "conversation:message"
@@ -579,6 +581,60 @@ def test_the_deadline_of_the_retries(age: float, state: EventState) -> None:
     rules = HandlingRules(1, 1.0, 1.0, Retry(max_attempts=9, first_wait=0, deadline=60))
     outcome = rules.outcome(stored, KeyError(), age=age, clock=100.0, luck=1.0)
     assert (outcome.state, outcome.reason) == (state, "KeyError")
+
+
+def test_the_waits_of_the_retries() -> None:
+    """The waits double up to a minute, and are drawn by chance; the eighth failure is the last."""
+    rules = HandlingRules(1, 1.0, 1.0, RETRY)
+    for luck in (1.0, 0.5):
+        ends = [
+            rules.outcome(
+                StoredEvent(1, "e1", MESSAGE, None, {}, n + 1, n, 0.0, 0.0, 0.0, "KeyError"),
+                KeyError(), age=0.0, clock=100.0, luck=luck,
+            )
+            for n in range(8)
+        ]  # fmt: skip
+        waits = [end.ready_at - 100 for end in ends if end.state is EventState.WAITING]
+        assert waits == [luck * most for most in (1, 2, 4, 8, 16, 32, 60)]
+        assert ends[-1].state is EventState.DEAD
+
+
+async def test_retries_leave_half_of_the_handlers_to_new_events(path: Path) -> None:
+    """Events that fail again and again, and take their time, don't keep new events waiting."""
+    held: list[str] = []
+
+    async def act(received: Received[Any]) -> None:
+        if received.attempt > 1:
+            held.append(received.id)
+            await anyio.sleep_forever()
+        if int(received.id[1:]) < 8:
+            raise ZeroDivisionError
+
+    bot = Bot(receiver_at(path, concurrency=4, handler_timeout=3600), act)
+    async with bot.receiver, sender(bot.receiver) as client:
+        await post(client, *(message(n, f"c{n}") for n in range(8)))
+        await bot.until(8 + 2)
+        await post(client, *(message(n, f"c{n}") for n in range(8, 16)))
+        await bot.until(16 + 2, ended=8)
+        assert len(held) == 2
+
+
+async def test_no_more_handlers_run_than_asked_for(path: Path) -> None:
+    """Events that were read ahead of their turn wait for a free handler."""
+    running: list[int] = []
+    most: list[int] = []
+
+    async def act(_: Received[Any]) -> None:
+        running.append(1)
+        most.append(len(running))
+        await settled()
+        running.pop()
+
+    bot = Bot(receiver_at(path, concurrency=2), act)
+    async with bot.receiver, sender(bot.receiver) as client:
+        await post(client, *(message(n, f"c{n}") for n in range(32)))
+        await bot.until(32, ended=32)
+    assert max(most) == 2
 
 
 async def test_a_handled_event_is_recorded_at_shutdown(path: Path) -> None:
