@@ -126,7 +126,7 @@ class CallState(SendProgress):
         came: object
         if isinstance(reply, Response):
             fault, came = fault_of(reply.status), reply.status
-            self.retry_after = _retry_after_of(reply) if fault else None
+            self.retry_after = _retry_after_of(reply)
         else:
             fault, came = reply.fault, reply.reason
             self.retry_after = None

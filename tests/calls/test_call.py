@@ -240,6 +240,17 @@ class TestSendingAgain:
         assert client.tally.throttled == 1
         assert len(transport.requests) == 2
 
+    async def test_an_earlier_retry_after_is_not_kept(self) -> None:
+        """A ``Retry-After`` is for the wait after its answer, not for that after a lost answer."""
+        slow = httpx.Response(503, headers={"Retry-After": "7"})
+        client, _ = scripted(slow, LOST, FOUND, retry=Retry(first_wait=0))
+        clock = client._transport.clock
+        began = clock.now()
+
+        await client.users.get("jane-1")
+
+        assert 7 <= clock.now() - began < 8
+
     async def test_a_wait_past_the_deadline_is_not_begun(self) -> None:
         """A ``Retry-After`` that doesn't fit in the deadline is raised at once, with what it was."""
         slow = httpx.Response(429, headers={"Retry-After": "500"})

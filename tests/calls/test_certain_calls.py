@@ -298,6 +298,21 @@ def on(wire: Wired, **options: Any) -> SunshineClient:
     return client
 
 
+@virtual_on_trio
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_probe_is_told_when_to_come_again(status: int) -> None:
+    """The ``Retry-After`` of a probe's answer holds the next probe, and no later one."""
+    later, lost = Response(status, {"retry-after": "100"}, b""), Failure(Fault.LOST, "it broke")
+    made = Response(201, {}, b'{"user":{"id":"1"}}')
+    wire = Wired(*[lost] * 10, later, lost, Response(404, {}, b""), made)
+    began = anyio.current_time()
+
+    await bulk.collect(on(wire, pace=Pace()).users.create, [UNKEYED] * 11, concurrency=1)
+
+    assert wire.sent[10:] == ["GET", "GET", "GET", "POST"]
+    assert 100 <= anyio.current_time() - began < 150
+
+
 UNTRUSTED = Failure(Fault.PERMANENT, "certificate verify failed")
 
 

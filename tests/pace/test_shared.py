@@ -504,6 +504,29 @@ class TestGone:
         assert anyio.current_time() - began < 120  # an outage would be waited for 900 s
 
     @virtual_on_trio
+    async def test_rows_that_failed_among_others_fail_when_the_others_are_done(self) -> None:
+        """Rows that met two 503s while other calls were answered fail, once they alone are left."""
+
+        class Reading(Watched):
+            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+                await sleep(0.1 if request.method == "GET" else 0.2)
+                return httpx.Response(200 if request.method == "GET" else 503)
+
+        async def read() -> None:
+            for _ in range(3):
+                await client.request("GET", "/v2/apps/{app_id}/integrations")
+
+        retry = Retry(max_attempts=3, first_wait=0)
+        async with (
+            watched(Reading, retry=retry, pace=Pace()) as (client, _),
+            anyio.create_task_group() as tasks,
+        ):
+            tasks.start_soon(read)
+            outcomes = await bulk.collect(client.users.create, bodies(2), concurrency=2)
+        assert [type(one) for one in outcomes] == [bulk.Unknown] * 2
+        assert anyio.current_time() < 1  # an outage would be waited for 900 s
+
+    @virtual_on_trio
     async def test_long_throttling_fails_no_row(self) -> None:
         """A `Retry-After` that is longer than a call's time ends a person's call, and no row."""
         async with watched() as (client, way):
