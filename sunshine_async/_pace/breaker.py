@@ -84,7 +84,6 @@ class CircuitBreaker:
         """Close the breaker: batches go on."""
         self._earlier_seconds = self.seconds(now)
         self.opened_at = None
-        self.probe_at = -inf
 
     def batch_starts_at(self, now: float, *, watched: bool) -> float:
         """Return the earliest start of a batch's call; inf for no start before the breaker closes.

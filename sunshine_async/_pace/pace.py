@@ -342,7 +342,7 @@ class Pace(Slots):
         """Return the seconds that a batch's call waits where an interactive call need not wait."""
         breaker = self._breaker
         bound = self._overload.bound if breaker.opened_at is None else 1
-        if self._in_flight >= self._bound(_BATCH) or (
+        if self._in_flight >= self._batch_bound() or (
             bound is not None and self._batch_in_flight + 1 > bound
         ):
             return None

@@ -94,7 +94,7 @@ class WaitQueue:
 
     def is_batch_due(self) -> bool:
         """Return True if the next start is to be a waiting batch's, where the batch may start."""
-        return self._passed >= BATCH_EVERY - 1 and len(self.batch) > 0
+        return self._passed >= BATCH_EVERY - 1
 
     def forget_timers(self) -> None:
         """Let all waiters be woken before the times that they were told, which are too late now."""
@@ -271,13 +271,12 @@ class Slots:
 
     def _wait(self, now: float, lane: Lane) -> float | None:  # noqa: ARG002 - `Pace` goes by it
         """Return the seconds until a call of *lane* may start, or None: when a call has ended."""
-        limit = self._bound(lane) if lane is _BATCH else self._limit
+        limit = self._batch_bound() if lane is _BATCH else self._limit
         return 0.0 if self._in_flight < limit else None
 
-    def _bound(self, lane: Lane) -> float:
-        if lane is not _BATCH or (self._queue.interactive and self._queue.is_batch_due()):
-            return self._limit  # where interactive calls wait, none of their slots is free
-        return self._batch_limit
+    def _batch_bound(self) -> int:
+        # where interactive calls wait, none of their slots is free
+        return self._limit if self._queue.interactive else self._batch_limit
 
     def _next(self, now: float, waiter: Waiter) -> Waiter:
         """Return the waiter that goes next, of a queue in which *waiter* stands."""
@@ -303,7 +302,7 @@ class Slots:
     def _wake_next(self) -> None:
         """Wake the waiters that may be next, unless a timer wakes them."""
         queue, is_done = self._queue, False
-        while queue.count and not is_done:
+        while not is_done:
             first, batch = queue.first()
             is_done = True
             if first and not first.has_timer:

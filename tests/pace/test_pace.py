@@ -131,16 +131,17 @@ def test_after_the_wait_it_has_come(rate: float, burst: float, at: float, ahead:
             pytest.fail("told to wait three times")
 
 
-def test_nobody_overtakes() -> None:
+@pytest.mark.parametrize("lane", Lane)
+def test_nobody_overtakes(lane: Lane) -> None:
     """A call that comes while calls wait joins the queue, even where there is room."""
     pace = Pace(max_in_flight=1)
-    first, second = new_waiter(), new_waiter()
-    assert pace.enter(0.0)
+    first, second = Waiter(lambda: None, lane), Waiter(lambda: None, lane)
+    assert pace.enter(0.0, lane)
     pace.join(first)
     pace.join(second)
-    pace.leave()
+    pace.leave(lane)
 
-    assert not pace.enter(0.0)
+    assert not pace.enter(0.0, lane)
     assert pace.ask(second, 0.0) is None
     assert pace.ask(first, 0.0) == 0.0
 
@@ -196,7 +197,9 @@ class TestLanes:
         assert slots.ask(new, 0.0) is None
         assert slots.ask(again, 0.0) == 0.0
 
-    @pytest.mark.parametrize(("limit", "most"), [(1, 1), (2, 1), (10, 9), (25, 23), (None, 1000)])
+    @pytest.mark.parametrize(
+        ("limit", "most"), [(1, 1), (2, 1), (10, 9), (25, 23), (40, 36), (None, 1000)]
+    )
     def test_a_batch_leaves_a_slot_free(self, limit: int | None, most: int) -> None:
         """Batches take nine tenths of the slots, and where there are two or more never the last."""
         slots = Slots(limit)
@@ -245,6 +248,61 @@ class TestLanes:
         pace.join(Waiter(lambda: None, Lane.BATCH))
 
         assert pace.enter(0.0)
+
+    @pytest.mark.parametrize("held", ["by a Retry-After", "by a probe under way"])
+    def test_a_batch_that_is_due_and_held_holds_nobody(self, held: str) -> None:
+        """Where a batch's turn has come, and the batch may not start, interactive calls go on."""
+        pace = Pace()
+        for number in range(1, 1 if held == "by a Retry-After" else 11):
+            assert pace.enter(number / 10)
+            pace.leave(sign=Sign.FAILED, now=number / 10)
+        assert pace.held is (held != "by a Retry-After")
+        assert not pace.held or pace.enter(5.0, Lane.BATCH)
+        batch, person = Waiter(lambda: None, Lane.BATCH), new_waiter()
+        pace.join(batch)
+        for _ in range(9):
+            assert pace.enter(5.0)
+            pace.leave()
+        if not pace.held:
+            pace._start(Lane.INTERACTIVE)
+            pace.leave(sign=Sign.FAILED, now=5.0, began=4.9, asked=100.0)
+        assert not pace.enter(6.0)
+        pace.join(person)
+
+        assert pace.ask(person, 6.0) == 0.0
+
+    def test_a_call_behind_a_lost_call_is_told(self) -> None:
+        """A call that asks behind one whose loop was closed just now is woken: no other call may end."""
+
+        def dead() -> None:
+            raise RuntimeError
+
+        woken: list[str] = []
+        pace = Pace()
+        other = Waiter(lambda: woken.append("other"), Lane.BATCH)
+        pace.join(Waiter(dead, Lane.BATCH))
+        pace.join(other)
+
+        assert pace.ask(other, 0.0) is None
+        assert woken == ["other"]
+        assert pace.ask(other, 0.0) == 0.0
+
+    def test_calls_without_a_free_slot_demand_nothing(self) -> None:
+        """The demand of each lane is that of the calls that wait, as far as slots are free."""
+        pace = Pace(rate=1, burst=1, max_in_flight=10)
+        for _ in range(3):
+            pace._start(Lane.BATCH)
+        for _ in range(2):
+            pace.join(new_waiter())
+        for _ in range(8):
+            pace.join(Waiter(lambda: None, Lane.BATCH))
+        assert pace.demand() == (2, 6)
+
+        for _ in range(6):
+            pace._start(Lane.BATCH)
+        assert pace.demand() == (1, 0)
+        pace._start(Lane.INTERACTIVE)
+        assert pace.demand() == (0, 0)
 
     def test_a_batch_whose_turn_it_is_is_told(self) -> None:
         """A call that comes when a batch is due wakes the batch, and the batch then wakes that call."""

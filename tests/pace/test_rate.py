@@ -157,6 +157,23 @@ class TestRate:
         assert pace.enter(10.4)
         assert pace.enter(10.4)
 
+    def test_nobody_oversleeps_the_end_of_a_refusal_period(self) -> None:
+        """A call that was told a time before a resend came is woken after the resend has started."""
+        woken: list[str] = []
+        pace = Pace()
+        end(pace, Sign.THROTTLED, 10.0)
+        assert pace.enter(10.1)
+        new = Waiter(lambda: woken.append("new"))
+        again = Waiter(lambda: woken.append("again"), again=True)
+        for one in (new, again):
+            pace.join(one)
+            assert pace.ask(one, 10.2) == pytest.approx(0.9)
+        pace.leave(now=10.3, began=10.1)
+
+        assert woken == ["again"]
+        assert pace.ask(again, 10.3) == 0.0
+        assert woken == ["again", "new"]
+
     def test_one_overload_counts_once(self) -> None:
         """Refusals of what began before the rate fell don't make it fall further."""
         pace = Pace()
@@ -463,6 +480,7 @@ class TestHold:
         assert not pace.held
 
         for _ in range(9):
+            assert not pace.held
             end(pace, Sign.FAILED, 101.0, lane=Lane.INTERACTIVE)
         assert pace.held
 
@@ -484,6 +502,30 @@ class TestHold:
             pace.leave(sign=Sign.FAILED, lane=Lane.BATCH, now=now, began=now)
 
         assert waits == pytest.approx([0.5, 1, 2, 4, 8, 16, 30, 30, 30])
+
+    def test_only_a_failed_probe_delays_the_next(self) -> None:
+        """The failure of an interactive call, or of one begun before the probe's time, delays none."""
+        pace = self.failing()
+        end(pace, Sign.FAILED, 101.0, lane=Lane.INTERACTIVE)
+        pace._start(Lane.BATCH)
+        pace.leave(sign=Sign.FAILED, lane=Lane.BATCH, now=101.0, began=99.0)
+
+        assert pace.enter(101.0, Lane.BATCH)
+
+    def test_a_second_outage_begins_anew(self) -> None:
+        """Probes go after 0.5 s and 1 s again, and the seconds of both outages are held seconds."""
+        pace = self.failing()
+        for now in (101.0, 103.0, 106.0):
+            end(pace, Sign.FAILED, now)
+        end(pace, Sign.ANSWERED, 110.0)
+        for _ in range(10):
+            end(pace, Sign.FAILED, 120.0)
+
+        assert not pace.enter(120.4, Lane.BATCH)
+        assert pace.enter(120.5, Lane.BATCH)
+        pace.leave(sign=Sign.FAILED, lane=Lane.BATCH, now=120.5, began=120.5)
+        assert pace.snapshot(121.0).held_seconds == 11
+        assert pace.enter(121.5, Lane.BATCH)
 
     def test_the_first_answer_ends_it(self) -> None:
         """An answer in any lane wakes a batch that waits, and the lane begins with single calls."""
