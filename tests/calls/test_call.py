@@ -218,14 +218,52 @@ class TestSendingAgain:
 
         assert caught.value.maybe_applied
 
-    async def test_a_read_is_never_in_doubt(self) -> None:
+    @pytest.mark.parametrize("answers", [(LOST, 503), (503, LOST)])
+    async def test_a_read_is_never_in_doubt(self, answers: tuple[Answer, ...]) -> None:
         """No error of a read says that the service may have acted."""
-        client, _ = scripted(LOST, 503, retry=Retry(max_attempts=2))
+        client, _ = scripted(*answers, retry=Retry(max_attempts=2))
+
+        with pytest.raises(SunshineError) as caught:
+            await client.users.get("jane-1")
+
+        assert not caught.value.maybe_applied
+
+    @pytest.mark.parametrize("answer", [503, LOST])
+    async def test_a_spent_retry_budget_ends_a_call(self, answer: Answer) -> None:
+        """Of 25 calls that fail, 20 are tried again, and the error of the others says why not."""
+        retry = Retry(max_attempts=2, first_wait=0)
+        client, _ = scripted(*[answer] * 45, retry=retry, pace=Pace())
+        errors: list[ServerError | ConnectionLostError] = []
+        for _ in range(25):
+            with pytest.raises((ServerError, ConnectionLostError)) as caught:
+                await client.users.get("jane-1")
+            errors.append(caught.value)
+
+        assert [error.attempts for error in errors] == [2] * 20 + [1] * 5
+        assert [error.retry_budget_spent for error in errors] == [False] * 20 + [True] * 5
+
+    async def test_a_batch_spends_from_the_retry_budget(self) -> None:
+        """Retries of a batch spend too; failures that aren't retried don't, nor hold the batch."""
+        pace = Pace()
+        whole, _ = scripted(503, 503, 503, 503, FOUND, pace=pace)
+        client = whole.with_options(lane=Lane.BATCH)
+        with pytest.raises(ServerError):
+            await client.users.create(UNKEYED)
+        assert pace.snapshot().budget == 20
+
+        await client.users.get("jane-1")
+
+        assert pace.snapshot().budget == 17.5
+        assert pace.snapshot().held_seconds == 0
+
+    async def test_refusals_are_no_tries(self) -> None:
+        """After refusals (429), a call still has all its attempts for failures, and no more."""
+        client, _ = scripted(*[429] * 6, *[503] * 5, pace=Pace())
 
         with pytest.raises(ServerError) as caught:
             await client.users.get("jane-1")
 
-        assert not caught.value.maybe_applied
+        assert caught.value.attempts == 11
 
     async def test_retry_after_is_kept(self) -> None:
         """The service's ``Retry-After`` is waited for, and the throttling is counted."""
@@ -251,16 +289,20 @@ class TestSendingAgain:
 
         assert 7 <= clock.now() - began < 8
 
-    async def test_a_wait_past_the_deadline_is_not_begun(self) -> None:
+    @pytest.mark.parametrize(("asked", "deadline"), [(500, 120), (2000, 1000)])
+    async def test_a_wait_past_the_deadline_is_not_begun(self, asked: int, deadline: int) -> None:
         """A ``Retry-After`` that doesn't fit in the deadline is raised at once, with what it was."""
-        slow = httpx.Response(429, headers={"Retry-After": "500"})
-        client, transport = scripted(slow)
+        slow = httpx.Response(429, headers={"Retry-After": f"{asked}"})
+        client, transport = scripted(slow, pace=Pace(), retry=Retry(deadline=deadline))
+        clock = client._transport.clock
+        began = clock.now()
 
         with pytest.raises(RateLimitError, match="Pace") as caught:
             await client.users.get("jane-1")
 
-        assert caught.value.retry_after == 500
+        assert caught.value.retry_after == asked
         assert len(transport.requests) == 1
+        assert clock.now() - began < 1
 
     async def test_what_the_pace_keeps_past_the_deadline_is_not_sent(self) -> None:
         """A second attempt that the pace holds past the deadline is not made: the first answer is."""
@@ -273,6 +315,24 @@ class TestSendingAgain:
 
         assert not caught.value.maybe_applied
         assert len(transport.requests) == client.tally.requests == client.tally.throttled == 1
+
+
+@virtual_on_both
+async def test_a_cancelled_second_attempt_is_no_second_refusal() -> None:
+    """The end of a cancelled attempt says nothing, whatever the attempt before met."""
+
+    class RefusesOnce(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if anyio.current_time() - began > 0.05:
+                await sleep(50)
+            return httpx.Response(429)
+
+    began, pace = anyio.current_time(), Pace()
+    with anyio.move_on_after(1):
+        await sunshine(RefusesOnce(), pace=pace).users.get("jane-1")
+
+    assert pace.snapshot().in_flight[Lane.INTERACTIVE] == 0
+    assert pace.enter(anyio.current_time())
 
 
 @pytest.mark.usefixtures("instant_waits")

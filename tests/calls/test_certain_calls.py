@@ -70,6 +70,7 @@ KEYED = UserCreateBody(external_id="jane-1", profile=Profile(given_name="Jane"))
 UNKEYED = UserCreateBody(profile=Profile(given_name="Jane"))
 JANE = {"id": "1", "externalId": "jane-1", "profile": {"givenName": "Jane"}}
 LOST: Answer = httpx.ReadError("")
+LATE = httpx.ReadTimeout("")
 DEEP: Any = "deep"
 for _ in range(900):
     DEEP = [DEEP]
@@ -260,6 +261,44 @@ async def test_where_only_reads_are_answered_one_call_at_a_time_is_tried(
     others = bulk.Done if ends < max_outage else bulk.Failed
     assert kinds.count(others) >= number // 2
     assert (bulk.Failed in kinds) == (others is bulk.Failed)
+
+
+@virtual_on_trio
+@pytest.mark.parametrize("body", [KEYED, UNKEYED])
+async def test_an_outage_without_any_answer_takes_no_time_of_a_call(body: UserCreateBody) -> None:
+    """A row whose attempts, or probes, hang for longer than its deadline is done in the end."""
+
+    class Hanging(Outage):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if request.method == "POST" and anyio.current_time() < self.begins:
+                return httpx.Response(503)
+            if anyio.current_time() < self.ends:
+                await sleep(25)
+                raise LATE
+            return await super().handle_async_request(request)
+
+    transport = Hanging(0 if body is KEYED else 1, 400)
+    client = SunshineClient("app", auth=KEY, transport=transport, pace=Pace())
+    outcomes = await bulk.collect(client.users.create, [body] * 11, concurrency=1)
+
+    unknown = 0 if body is KEYED else 10
+    assert [type(one) for one in outcomes] == [bulk.Unknown] * unknown + [bulk.Done] * (
+        11 - unknown
+    )
+
+
+@virtual_on_trio
+@pytest.mark.parametrize("before", [0, 12])
+@pytest.mark.parametrize("status", [500, 501, 505, 506, 508, 510])
+async def test_a_status_that_tells_of_the_request_is_no_outage(status: int, before: int) -> None:
+    """A batch doesn't wait for the end of such failures, also after those of an outage."""
+    transport = ScriptedTransport(chain([503] * before, repeat(status)))
+    client = SunshineClient("app", auth=KEY, transport=transport, pace=Pace())
+
+    outcomes = await bulk.collect(client.users.delete, map(str, range(20)), concurrency=4)
+
+    assert [type(one) for one in outcomes] == [bulk.Unknown] * 20
+    assert anyio.current_time() < 300  # an outage would be waited for 900 s
 
 
 class Wired:

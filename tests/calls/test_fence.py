@@ -221,6 +221,35 @@ def test_a_request_that_leaves_as_the_lease_ends(backend: str) -> None:
     assert reply.fault is Fault.LOST
 
 
+@virtual
+async def test_a_request_that_has_left_waits_for_its_answer() -> None:
+    """The end of the lease ends no wait for an answer."""
+
+    async def step(_: Timeout, progress: SendProgress) -> Response:
+        progress.started = True
+        await sleep(5.0)
+        return Response(200, {}, b"")
+
+    assert isinstance(await send_by(SteppedWire(step), ScriptedLease([], 1.0)), Response)
+
+
+@virtual
+async def test_a_request_that_has_not_left_after_all_needs_the_lease() -> None:
+    """A request that a kept connection didn't take waits for another until the lease ends."""
+
+    async def step(_: Timeout, progress: SendProgress) -> Response:
+        progress.started = True
+        progress.started = False
+        await sleep(9.0 if wire.rounds == 1 else 0.0)
+        return Response(200, {}, b"")
+
+    wire = SteppedWire(step)
+
+    assert isinstance(await send_by(wire, ScriptedLease([], 1.0)), Response)
+    assert anyio.current_time() == pytest.approx(1.0)
+    assert wire.rounds == 2
+
+
 @virtual_on_both
 async def test_a_cancellation_at_the_end_of_the_lease() -> None:
     """A cancellation by the caller, at the moment at which the lease ends, is the caller's."""

@@ -595,6 +595,10 @@ def test_who_watches_may_have_more_patience() -> None:
     assert calls == ["dead"]
     pace.hold_if_gone(1, 80.0)
     assert not pace.gave_up
+    pace.watch(list, 200.0)
+    assert pace.max_outage == 200
+    pace.unwatch(list)
+    assert pace.max_outage == 100
     pace.unwatch(dead)
     assert pace.gave_up
 

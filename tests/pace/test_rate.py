@@ -97,6 +97,8 @@ class TestRate:
         assert not pace.enter(10.3)
         assert not pace.enter(10.9)
         assert pace.enter(12.1)
+        pace.leave(now=12.2, began=12.1)
+        assert not pace.enter(12.3)
 
     def test_a_refusal_period_is_looked_at_by_one_at_a_time(self) -> None:
         """After a 429 calls look again one by one, ever later, and all go once one is accepted."""
@@ -157,7 +159,8 @@ class TestRate:
         assert pace.enter(10.4)
         assert pace.enter(10.4)
 
-    def test_nobody_oversleeps_the_end_of_a_refusal_period(self) -> None:
+    @pytest.mark.parametrize("sign", [Sign.ANSWERED, Sign.READ, Sign.FAILED, Sign.NOTHING])
+    def test_nobody_oversleeps_the_end_of_a_probe(self, sign: Sign) -> None:
         """A call that was told a time before a resend came is woken after the resend has started."""
         woken: list[str] = []
         pace = Pace()
@@ -168,7 +171,7 @@ class TestRate:
         for one in (new, again):
             pace.join(one)
             assert pace.ask(one, 10.2) == pytest.approx(0.9)
-        pace.leave(now=10.3, began=10.1)
+        pace.leave(sign=sign, now=10.3, began=10.1)
 
         assert woken == ["again"]
         assert pace.ask(again, 10.3) == 0.0
@@ -247,6 +250,7 @@ class TestRate:
         assert seen.found == pytest.approx(10, rel=0.01)
         assert seen.rate == pytest.approx(9, rel=0.01)
         assert 9.5 < (rate_of(pace, 120.0) or 0) <= 10
+        assert sum(pace.enter(120.0, Lane.BATCH) for _ in range(200)) == 1
         assert sum(pace.enter(120.0) for _ in range(200)) >= 55
         assert not pace.enter(120.0, Lane.BATCH)
 
@@ -388,6 +392,30 @@ class TestRate:
         assert rate_of(pace, now + 304) == ceiling
         assert pace.snapshot(now + 304).found is None
 
+    def test_what_calls_wait_for_is_not_forgotten(self) -> None:
+        """A limit stays known while, every five minutes, a call waits because of the rate."""
+        pace = Pace()
+        now = answers(pace, rate=10, seconds=3, began=0.0)
+        end(pace, Sign.THROTTLED, now)
+        end(pace, Sign.ANSWERED, now + 1)
+        for _ in range(3):
+            now += 250
+            assert not all(pace.enter(now) for _ in range(100))
+
+        assert rate_of(pace, now + 250) is not None
+        assert rate_of(pace, now + 301) is None
+
+    @pytest.mark.parametrize(("found", "wait"), [(0.05, 1.0), (0.5, 1 / 0.45)])
+    def test_a_wait_for_a_rate_that_doubles_is_short(self, found: float, wait: float) -> None:
+        """A call that waits asks again after a second where the rate doubles, else at its time."""
+        pace = Pace()
+        pace.resume(found, 0.0, 10.0)
+        assert pace.enter(10.0, Lane.BATCH)
+        waiter = Waiter(lambda: None, Lane.BATCH)
+        pace.join(waiter)
+
+        assert pace.ask(waiter, 10.0) == pytest.approx(wait)
+
     def test_a_pause_has_an_end(self) -> None:
         """No ``Retry-After`` makes anybody wait for more than five minutes."""
         pace = Pace()
@@ -414,6 +442,7 @@ class TestRate:
         assert pace.snapshot(now).used == pytest.approx(0.25, rel=0.15)
         assert pace.snapshot(now).ceiling == 40
         assert pace.snapshot(now + 60).used == 0
+        assert pace.snapshot(answers(pace, rate=80, seconds=8, began=now)).used == 1
         assert Pace().snapshot(0.0).used is None
 
 
@@ -430,6 +459,9 @@ class TestLoad:
         assert pace.snapshot().batch_places == 10
         assert not pace.enter(1.0, Lane.BATCH)
         assert pace.enter(1.0)
+        for _ in range(100):
+            end(pace, Sign.ANSWERED, 2.0, lane=Lane.INTERACTIVE)
+        assert pace.snapshot().batch_places == 10
         for _ in range(100):
             pace.leave(lane=Lane.BATCH, now=2.0, began=1.5)
             pace._start(Lane.BATCH)
@@ -565,6 +597,26 @@ class TestHold:
         assert pace.held
         answers(pace, rate=100, seconds=10, began=now + 2)
         assert pace.snapshot().budget == 50
+
+    def test_the_last_retry_left_begins_nothing(self) -> None:
+        """While a retry is left, three failures hold no batch; with none left the next failure does."""
+        pace = Pace()
+        assert all(pace.may_retry() for _ in range(19))
+        for _ in range(3):
+            end(pace, Sign.FAILED, 1.0)
+        assert pace.may_retry()
+        assert not pace.held
+        end(pace, Sign.FAILED, 1.0)
+        assert pace.held
+
+    def test_a_500_holds_nothing(self) -> None:
+        """A 500, which may tell of the request alone, begins no outage; a batch has fewer places."""
+        pace = Pace()
+        for _ in range(30):
+            end(pace, Sign.ERRED, 1.0)
+
+        assert not pace.held
+        assert pace.snapshot().batch_places == 2
 
     def test_who_ran_out_of_tries_may_begin_it(self) -> None:
         """Where the last ends were all failures, at least as many as there were tries."""
