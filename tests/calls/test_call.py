@@ -11,7 +11,7 @@ import httpx
 import pytest
 from support.backends import on_both, virtual_on_both
 from support.clients import scripted, sent, sunshine
-from support.virtual import sleep, virtually
+from support.virtual import settled, sleep, virtually
 
 from sunshine_async import (
     ApiError,
@@ -510,6 +510,38 @@ class TestCancelling:
             else []
         )
         assert pace.enter(0.0)  # its place is free
+
+    @virtual_on_both
+    async def test_a_cancelled_wait_after_a_doubt_has_a_note(self) -> None:
+        """An earlier attempt that may have acted is noted, though the last one sent nothing."""
+        refused = anyio.Event()
+
+        class RefusesSecond(httpx.AsyncBaseTransport):
+            def __init__(self) -> None:
+                self.answers = iter([LOST])
+
+            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+                for error in self.answers:
+                    raise error
+                refused.set()
+                raise UNSENT
+
+        notes: list[str] = []
+
+        async def call() -> None:
+            try:
+                await sunshine(RefusesSecond()).users.create(KEYED)
+            except anyio.get_cancelled_exc_class() as cancelled:
+                notes.extend(getattr(cancelled, "__notes__", []))
+                raise
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call)
+            await refused.wait()
+            await settled()
+            tasks.cancel_scope.cancel()
+
+        assert ["had left" in note for note in notes] == [True]
 
     @virtual_on_both
     async def test_an_attempt_that_takes_too_long_is_a_timeout(self) -> None:

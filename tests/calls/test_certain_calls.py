@@ -482,6 +482,18 @@ class TestSurprises:
 
         assert caught.value.maybe_applied
 
+    @pytest.mark.usefixtures("instant_waits")
+    async def test_before_the_first_byte_of_an_attempt_after_a_doubt(
+        self, surprise: Exception
+    ) -> None:
+        """A doubt stays though the last attempts have sent nothing."""
+        lost, unsent = Failure(Fault.LOST, "it broke"), Failure(Fault.UNSENT, "refused")
+
+        with pytest.raises(SunshineError) as caught:
+            await on(Wired(lost, unsent, surprise)).request("PUT", "/unsent")
+
+        assert caught.value.maybe_applied
+
     async def test_out_of_a_wire(self, surprise: Exception) -> None:
         """After the first byte the answer can't be read; before, nothing was sent."""
         client = on(Wired(surprise.with_traceback(None), surprise))

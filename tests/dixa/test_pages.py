@@ -145,6 +145,17 @@ async def test_a_list_of_empty_pages_ends() -> None:
     assert again.value.from_page != caught.value.from_page
 
 
+async def test_a_list_of_pages_without_an_id_is_not_endless() -> None:
+    """A record that can't be read is a record: such pages are followed to the last one."""
+    unread = [
+        (200, {"data": [{}], "meta": {"next": f"{FIRST}{number}"}}) for number in range(MAX_EMPTY)
+    ]
+    client, transport = scripted(*unread, page("a"))
+
+    assert await ids(client.end_users.list()) == ["a"]
+    assert len(transport.requests) == MAX_EMPTY + 1
+
+
 async def test_an_iterator_shows_no_query() -> None:
     """The address of a search stays out of the text of an iterator, which error reporters show."""
     client, _ = scripted()
