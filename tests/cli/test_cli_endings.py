@@ -36,8 +36,8 @@ from sunshine_async.rows import SourceError
 from sunshine_async.testing import ScriptedTransport
 
 DEFECTS = (
-    AttributeError, IndexError, KeyError, MemoryError, NotImplementedError, RecursionError,
-    RuntimeError, StopIteration, TypeError, ZeroDivisionError, Exception,
+    AttributeError, IndexError, KeyError, NotImplementedError, RecursionError, RuntimeError,
+    StopIteration, TypeError, ZeroDivisionError, Exception,
 )  # fmt: skip
 
 

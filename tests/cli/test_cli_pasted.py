@@ -137,6 +137,7 @@ NOT_PASTED = {
     "such as --map.": "the options of the first run are not known",
     ": no delivery recorded by": "the way the file is made",
     "accept it as it is (--accept-changed-source": "a file that changes meanwhile: tests of jobs",
+    "with --journal the job stops at such a change": "a file that changes meanwhile: tests of jobs",
     "accept the changed source (--accept-changed-source": "rows of a pipe: tests of jobs",
     "--out failed.": "tests of the report page",
     "; --rate": "a limit that was found: tests of the report page",
