@@ -34,6 +34,17 @@ UNAUTHORIZED: Final = 401
 _BATCH: Final = Lane.BATCH  # looked up once: an enum's members take their time
 
 
+class _ProbeProgress(SendProgress):
+    """Progress of a probe: no byte of *call* leaves, and the place in the pace is that of *call*."""
+
+    def __init__(self, call: "OneCall") -> None:
+        super().__init__()
+        self._call: Final = call
+
+    def end_with_loop(self) -> None:
+        self._call.end_with_loop()
+
+
 class OneCall(CallState):
     """One call: waits, attempts, and waits again until a decision ends the call."""
 
@@ -139,7 +150,7 @@ class OneCall(CallState):
             elif not has_started:
                 slots.leave(lane)
 
-    def abandon(self) -> None:
+    def end_with_loop(self) -> None:
         """End the attempt in the pace and free the connection, as its event loop is closed.
 
         The end of the coroutine, whenever that is cleared up, then frees nothing a second time.
@@ -169,7 +180,7 @@ class OneCall(CallState):
         probe = self._probe() if self.lane is _BATCH else None
         self.is_probing = probe is not None
         if probe is not None:
-            request, progress = probe, SendProgress()
+            request, progress = probe, _ProbeProgress(self)
         else:
             self.attempts += 1
             self.answers_at_send = context.pace.answers

@@ -80,6 +80,9 @@ class _FencedProgress(SendProgress):
     def may_start(self) -> bool:
         return self._progress.may_start and self._lease.left > 0
 
+    def end_with_loop(self) -> None:
+        self._progress.end_with_loop()
+
     @property
     def started(self) -> bool:
         return self._progress.started

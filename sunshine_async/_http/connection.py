@@ -164,10 +164,10 @@ class Connection(asyncio.BufferedProtocol):
         call.data = b""  # written, and never written again: so less memory a call in flight
         self._set_timer(self._deadline(call))
 
-    def abandon(self) -> None:
+    def end_with_loop(self) -> None:
         """Tell the call under way that the event loop is closed."""
         if self._call is not None:
-            self._call.progress.abandon()
+            self._call.progress.end_with_loop()
 
     async def send_body(self, call: Call, pieces: AsyncIterator[bytes], length: int | None) -> None:
         """Send *pieces* as the body of *call*, in chunks without a *length*; stop if the call ends.

@@ -137,7 +137,7 @@ class SendProgress:
         """False if a request that has waited for a connection may not leave at this moment."""
         return True
 
-    def abandon(self) -> None:
+    def end_with_loop(self) -> None:
         """Take note that the event loop was closed: nobody goes on with the attempt."""
 
 

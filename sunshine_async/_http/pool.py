@@ -125,12 +125,12 @@ class Pool:
     def forget(self, connection: Connection) -> None:
         self._connections.discard(connection)
 
-    def abandon(self) -> None:
+    def end_with_loop(self) -> None:
         """Tell all calls that the event loop is closed: nobody else can end the calls."""
         for call in self._queue:
-            call.progress.abandon()
+            call.progress.end_with_loop()
         for connection in self._connections:
-            connection.abandon()
+            connection.end_with_loop()
 
     async def _close_with_loop(self) -> AsyncGenerator[None, None]:
         """Close the pool when this generator is closed: a loop closes generators on shutdown."""
@@ -314,7 +314,7 @@ class SocketWire:
     async def _open_pool(self, loop: asyncio.AbstractEventLoop) -> Pool:
         for other in list(self._pools):  # a copy: other threads may change the dictionary
             if other.is_closed() and (closed := self._pools.pop(other, None)) is not None:
-                closed.abandon()
+                closed.end_with_loop()
         pool = self._pools[loop] = self._make_pool()
         await anext(pool.lifetime)
         return pool

@@ -7,6 +7,7 @@ import socket
 import ssl
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import anyio
@@ -20,6 +21,7 @@ from sunshine_async import (
     BasicAuth,
     ConfigurationError,
     ConflictError,
+    Lane,
     Pace,
     Replay,
     RequestTimeoutError,
@@ -28,6 +30,10 @@ from sunshine_async import (
     SunshineClient,
     TransportError,
 )
+from sunshine_async._calls.fence import TASK_LEASE
+from sunshine_async._pace.breaker import Sign
+from sunshine_async._pace.waiting import CLOCK
+from sunshine_async.sunshine import UserCreateBody
 from sunshine_async.testing import Answer, ScriptedTransport
 
 AUTH = BasicAuth("key-id", "secret")
@@ -486,9 +492,20 @@ def test_certificates_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch, tmp_p
     SunshineClient("app", auth=AUTH)
 
 
-def test_calls_of_a_closed_loop_hold_no_connection() -> None:
-    """A loop closed without ending its tasks: the next loop has all connections, and the whole pace."""
+@pytest.mark.parametrize(
+    ("lane", "lease"),
+    [(Lane.INTERACTIVE, None), (Lane.INTERACTIVE, SimpleNamespace(left=60.0)), (Lane.BATCH, None)],
+)
+def test_calls_of_a_closed_loop_hold_no_connection(lane: Lane, lease: Any) -> None:
+    """A loop closed without ending its tasks: the next loop has all connections, and the whole pace.
+
+    So it is for calls with a lease, and for the probe of a batch.
+    """
     pace, tasks = Pace(max_in_flight=3), list[asyncio.Task[Any]]()
+    if lane is Lane.BATCH:
+        for _ in range(10):  # a probe is due
+            pace.enter(began := CLOCK.now() - 60)
+            pace.leave(sign=Sign.FAILED, now=began, began=began)
     with warnings.catch_warnings(), socket.create_server(("127.0.0.1", 0)) as server:
         warnings.simplefilter("ignore")
         url = f"http://127.0.0.1:{server.getsockname()[1]}"  # nobody answers there
@@ -499,12 +516,15 @@ def test_calls_of_a_closed_loop_hold_no_connection() -> None:
 
         wire = cast("Any", client._transport.wire).socket_wire  # not httpx, though a mock is loaded
         object.__setattr__(client._transport, "wire", wire)
+        view = client.with_options(lane=lane)
 
         async def begin() -> None:
-            tasks.append(asyncio.create_task(client.users.get("sent")))
+            TASK_LEASE.set(lease)
+            tasks.append(asyncio.create_task(view.users.create(UserCreateBody())))
             await until(lambda: any(pool._connections for pool in wire._pools.values()))
-            tasks.append(asyncio.create_task(client.users.get("not connected")))
-            await until(lambda: client.tally.requests == 2)
+            if lane is Lane.INTERACTIVE:
+                tasks.append(asyncio.create_task(view.users.get("not connected")))
+            await until(lambda: client.tally.requests == len(tasks))
 
         async def again() -> None:
             async with client:
@@ -517,7 +537,7 @@ def test_calls_of_a_closed_loop_hold_no_connection() -> None:
         loop = asyncio.new_event_loop()
         loop.run_until_complete(begin())
         loop.close()
-        assert in_flight() == [2, 2, 0]
+        assert in_flight() == ([1, 0, 1] if lane is Lane.BATCH else [2, 2, 0])
         asyncio.run(again())
 
         assert in_flight() == [0, 0, 0]
