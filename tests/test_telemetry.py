@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from collections import UserDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -143,6 +143,15 @@ def client_of(answers: Sequence[Any], *hooks: object, **options: Any) -> Sunshin
         hooks=hooks,
         **options,
     )
+
+
+async def fail_on_a_leaky_wire(attempt_ended: Callable[[Any], None]) -> None:
+    """Let a call fail by an error with a secret, and tell the hook *attempt_ended*, which fails too."""
+    leaky = RuntimeError(f"Authorization: {SECRET}")
+    client = client_of([leaky], SimpleNamespace(attempt_ended=attempt_ended))
+
+    with pytest.raises(ResponseDecodeError):
+        await client.users.create(BODY)
 
 
 def traceparents(client: SunshineClient) -> list[str | None]:
@@ -543,11 +552,7 @@ class TestHooks:
             except KeyError:
                 raise LookupError  # noqa: B904 - the context is the test's subject
 
-        leaky = RuntimeError(f"Authorization: {SECRET}")
-        client = client_of([leaky], SimpleNamespace(attempt_ended=fail))
-
-        with pytest.raises(ResponseDecodeError):
-            await client.users.create(BODY)
+        await fail_on_a_leaky_wire(fail)
 
         assert "KeyError: 'AttemptEnded'" in caplog.text
         assert SECRET not in caplog.text
@@ -571,11 +576,7 @@ class TestHooks:
                     error.__context__, cause.__context__ = cause, error
                 raise
 
-        leaky = RuntimeError(f"Authorization: {SECRET}")
-        client = client_of([leaky], SimpleNamespace(attempt_ended=fail))
-
-        with pytest.raises(ResponseDecodeError):
-            await client.users.create(BODY)
+        await fail_on_a_leaky_wire(fail)
 
         assert "KeyError: 'AttemptEnded'" in caplog.text
         assert SECRET not in caplog.text

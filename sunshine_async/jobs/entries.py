@@ -68,7 +68,6 @@ _FILE_CHANGED: Final = (
     "{} was changed while it was read: run the same again, with the file as it was, or accept it as "
     "it is (--accept-changed-source)"
 )
-
 _CHANGED_MEANWHILE: Final = (
     "{} was changed while it was read: rows may be missing, or sent twice. Compare the file with the "
     "service before you import again; with --journal the job stops at such a change"

@@ -357,8 +357,8 @@ def open_job(
     ``postgresql://user:password@host/database?job=may``, with a name for the job. One process at a
     time has the journal: its lease of 10 seconds (``lease=30`` in the URL: 30) is renewed all the
     time. After a kill the next process waits for the end of the lease. A process that was silent
-    for longer, and lost the journal, writes and sends nothing more. While the
-    database is away the job waits, two minutes at most.
+    for longer, and lost the journal, writes and sends nothing more. While the database is away the
+    job waits, two minutes at most.
 
     Raise `ConfigurationError` for a *path* that names no file (``:memory:``) and for a wrong URL,
     `JournalError` for a journal that can't be used, is incomplete, or belongs to another job, and
