@@ -128,7 +128,8 @@ class OneCall(CallState):
         """
         context, lane, deadline = self.context, self.lane, cast("float", self.deadline)
         slots, pace, clock = context.slots, context.pace, context.clock
-        again = last is not None and (self.throttling is None or not self.throttling.give_way)
+        gives_way = self.lone_failures or (self.throttling and self.throttling.give_way)
+        again = last is not None and not gives_way
         until = inf if lane is _BATCH else deadline
         if not self.has_slot and not await acquire_slot(
             slots, clock, lane, again=again, until=until

@@ -22,6 +22,7 @@ from sunshine_async._http.open_wire import (
     to_timeout,
 )
 from sunshine_async._pace import Lane, Pace
+from sunshine_async._pace.breaker import Sign
 from sunshine_async._pace.settings import Kinds, check_kinds
 from sunshine_async._pace.slots import Slots
 from sunshine_async._pace.waiting import join_pool, leave, pace_of, shared_from
@@ -236,6 +237,10 @@ class Client:
     def with_wire(self, wrap: Callable[["Wire"], "Wire"]) -> Self:
         """Return a view of this client that sends each attempt through *wrap* of its wire, for `jobs`."""
         return self._view(evolve(self._transport, wire=wrap(self._transport.wire)))
+
+    def for_probes(self) -> Self:
+        """Return a view of this client whose answers end no outage of the pace, for `jobs`."""
+        return self._view(evolve(self._transport, answered=Sign.READ))
 
     def _view(self, transport: Transport) -> Self:
         """Return a view of this client that calls through *transport*."""

@@ -11,6 +11,7 @@ from sunshine_async._calls.retry import Retry
 from sunshine_async._http import __version__
 from sunshine_async._http.messages import JSON, Failure, Request, Response, Timeout, Wire
 from sunshine_async._pace import Pace
+from sunshine_async._pace.breaker import Sign
 from sunshine_async._pace.slots import PaceChange, Slots
 from sunshine_async._pace.waiting import CLOCK, Clock
 from sunshine_async.auth import Auth
@@ -174,6 +175,8 @@ class CallContext:
     """Limit of concurrent calls: the connections of this client."""
     probe: Request | None = None
     """A read of a user that doesn't exist: sent in place of a call, to see if an outage is over."""
+    answered: Sign = Sign.ANSWERED
+    """The sign that an answer gives the pace: `Sign.READ` if all calls are probes."""
     hooks: "Hooks | None" = None
     """The hooks that are told of every call; None: nobody is."""
     _headers: dict[tuple[str, str | None], Mapping[str, str]] = field(factory=dict, repr=False)

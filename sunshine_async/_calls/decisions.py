@@ -161,7 +161,8 @@ class CallState(SendProgress):
             became = fault = reply.fault
             self.retry_after = None
         self.fault = fault
-        self.sign = Sign.ERRED if became in _REQUEST_SPECIFIC else _SIGN_OF[fault]
+        sign = self.context.answered if fault is None else _SIGN_OF[fault]
+        self.sign = Sign.ERRED if became in _REQUEST_SPECIFIC else sign
         self.started = fault not in NOT_APPLIED
         return reply
 

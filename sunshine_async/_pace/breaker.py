@@ -4,12 +4,16 @@ from enum import Enum
 from math import inf
 from typing import Final
 
+from sunshine_async._pace.rate import LONGEST_PAUSE
+
 FAILURES: Final = 10
 """Failures in a row that open the breaker."""
 FEW_FAILURES: Final = 3
 """Failures in a row that open the breaker where the retry budget is spent."""
 FIRST_PROBE_WAIT: Final = 0.5  # seconds
 LONGEST_PROBE_WAIT: Final = 30.0  # seconds
+_UNUSED: Final = 2 * LONGEST_PAUSE
+"""Seconds between two refusals after which nobody can have waited for a call in between."""
 
 
 class Sign(Enum):
@@ -19,7 +23,7 @@ class Sign(Enum):
     THROTTLED = "429"
     ERRED = "500: perhaps for what it asks"
     FAILED = "502, 503, 504, reset, timed out or unreachable"
-    READ = "an answer to a read that went in the place of a call"
+    READ = "an answer to a probe: a read, which tells nothing of writes"
     NOTHING = "cancelled"
 
 
@@ -47,13 +51,17 @@ class CircuitBreaker:
         self._probe_wait = FIRST_PROBE_WAIT
         self._earlier_seconds = 0.0
 
-    def count_failure(self, now: float, began: float, *, batch: bool) -> None:
-        """Count a failure; after a failed probe the wait for the next probe doubles."""
+    def count_failure(self, now: float, began: float, *, batch: bool) -> bool:
+        """Count a failure; after a failed probe the wait for the next probe doubles.
+
+        Return True if a read was answered since the failure before.
+        """
+        answered, self.read_answered = self.read_answered, False
         self.failures += 1
-        self.read_answered = False
         if self.opened_at is not None and batch and began >= self.probe_at:
             self._probe_wait = min(LONGEST_PROBE_WAIT, 2 * self._probe_wait)
             self.probe_at = now + self._probe_wait
+        return answered
 
     def open(self, now: float) -> bool:
         """Open the breaker; return False where it was open already."""
@@ -71,9 +79,9 @@ class CircuitBreaker:
     def count_refusal(self, now: float) -> None:
         """Note a 429: no call is settled, but the service is there, so the row of failures ends."""
         self.failures = 0
-        self._answered_at = now
-        if self.refused_since is None:
+        if self.refused_since is None or now - self._answered_at > _UNUSED:
             self.refused_since = now
+        self._answered_at = now
 
     def is_starved(self, now: float) -> bool:
         """Return True if calls have been refused for so long that waiting is no use."""
@@ -88,11 +96,11 @@ class CircuitBreaker:
     def batch_starts_at(self, now: float, *, watched: bool) -> float:
         """Return the earliest start of a batch's call; inf for no start before the breaker closes.
 
-        While *watched*, no batch's call is a probe: the watcher asks, by a call that does no harm.
+        While *watched*, a batch's call is a probe only after the watcher's read was answered.
         """
         if self.opened_at is None or self.gave_up(now):
             return -inf
-        return inf if watched else self.probe_at
+        return inf if watched and not self.read_answered else self.probe_at
 
     def gave_up(self, now: float) -> bool:
         """Return True if no answer has come for so long that waiting is no use."""

@@ -54,8 +54,8 @@ class Pace(Slots):
     raise the number again. Slow answers lower nothing.
 
     **Outage.** A circuit breaker holds batches after 10 failures in a row, or 3 with no retry budget
-    left (`may_retry`). Single probes go after 0.5, 1, 2 ... 30 s, until something is answered. A
-    probe is a call of the batch, a look-up of a job, or a read before a call that can't be resent.
+    left (`may_retry`). Single probes go after 0.5, 1, 2 ... 30 s, until a call is answered: a call of
+    the batch, after a read where the call can't be resent, and in a job always after a read.
     After *max_outage* seconds without an answer, `gave_up` says that waiting is no use. After as
     long with nothing but 429s, a batch's calls end in `RateLimitError`.
 
@@ -103,7 +103,7 @@ class Pace(Slots):
         self._watchers: Final[dict[Callable[[], None], float]] = {}
         self._max_outage: Final = max_outage
         self.answers = 0
-        """The number of calls that have been answered."""
+        """Calls that have been answered, and reads before a call that failed all the same."""
         self._batch_starts_at = -inf
         """The earliest start of a batch's call, as the ``Retry-After`` of a failure asked."""
 
@@ -220,10 +220,10 @@ class Pace(Slots):
         return self._breaker.max_outage
 
     def watch(self, wake: Callable[[], None], max_outage: float) -> None:
-        """Call *wake*, in whatever thread, each time that batches begin to be held.
+        """Call *wake*, in whatever thread, each time that a failed call lets batches be held.
 
-        Until `unwatch`, batches are held for *max_outage* seconds at least, and no call of a batch
-        is a probe: the watcher asks for the service, in the interactive lane.
+        Until `unwatch`, batches are held for *max_outage* seconds at least, and one call of a batch
+        goes, as a probe, after each read of the watcher that was answered (`Sign.READ`).
         """
         with self._lock:
             self._watchers[wake] = max_outage
@@ -291,8 +291,9 @@ class Pace(Slots):
             self._end_refusals(now)
         self._overload.count_failure(now, began, self._in_flight)
         if sign is Sign.FAILED:
-            self._breaker.count_failure(now, began, batch=lane is _BATCH)
-            if self._breaker.failures >= (FAILURES if self._budget.left >= 1 else FEW_FAILURES):
+            self.answers += self._breaker.count_failure(now, began, batch=lane is _BATCH)
+            most = FAILURES if self._budget.left >= 1 else FEW_FAILURES
+            if self._breaker.failures >= most or self._breaker.opened_at is not None:
                 self._open_breaker(now)
         if asked:
             until = now + min(asked, LONGEST_PAUSE)
@@ -326,9 +327,9 @@ class Pace(Slots):
     def _open_breaker(self, now: float) -> None:
         if self._breaker.open(now):
             self.events.begin_outage()
-            for wake in list(self._watchers):
-                with suppress(RuntimeError):  # its event loop is closed
-                    wake()
+        for wake in list(self._watchers):
+            with suppress(RuntimeError):  # its event loop is closed
+                wake()
 
     def _wait(self, now: float, lane: Lane) -> float | None:
         if self._in_flight >= self._limit:

@@ -116,7 +116,7 @@ class Waker:
 
     async def wait(self, seconds: float | None) -> None:
         """Wait for a call since the last `wait`, at most *seconds* (None: without a limit)."""
-        if seconds is None:
+        if seconds is None or self._event.is_set():
             await self._event.wait()
         else:
             with anyio.CancelScope() as self._sleeping:

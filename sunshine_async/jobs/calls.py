@@ -60,18 +60,25 @@ class JobCalls:
         self._deadline = inf
 
     async def send(self, entries: Sequence[Entry], call: SendEntries | None = None) -> Results:
-        """Send *entries* after an outage, by *call* instead of `call` if given."""
-        if self.outage.held:
-            await self.outage.wait()
-            if self.stopped:
-                return [StoppedError(UNSENT)] * len(entries)
+        """Send *entries*, after an outage under way, by *call* instead of `call` if given."""
+        self.outage.begin_call()
+        try:
+            if self.outage.held:
+                await self.outage.wait()
+                if self.stopped:
+                    return [StoppedError(UNSENT)] * len(entries)
+            return await self._send(entries, call or self.call)
+        finally:
+            self.outage.end_call()
+
+    async def _send(self, entries: Sequence[Entry], call: SendEntries) -> Results:
         begun, started = False, self._clock()
         with CancelScope(deadline=self._deadline) as scope:
             if scope.cancel_called:  # a wire may send before the cancellation comes
                 return [StoppedError(UNSENT)] * len(entries)
             self.running.add(scope)
             try:
-                return await (call or self.call)(entries)
+                return await call(entries)
             except BaseException as error:  # noqa: BLE001 - `to_exception` raises what has to pass
                 begun = bool(getattr(error, "__notes__", ()))
                 return [error_after_sending(to_exception(error, CALL))] * len(entries)

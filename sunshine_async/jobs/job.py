@@ -79,8 +79,9 @@ class Job:
         )  # fmt: skip
         self._client: Final = client
         once = client.with_options(retry=Retry(max_attempts=1), lane=Lane.INTERACTIVE)
+        reader = once.for_probes()
         self._outage: Final = OutageWatch(
-            client.pace, lambda: service.probe(once), self._give_up_service,
+            client.pace, lambda few: service.probe(once if few else reader), self._give_up_service,
             max_outage=max_outage, at_first=self.patience_at_first,
         )  # fmt: skip
         self._calls: Final = JobCalls(

@@ -393,7 +393,7 @@ async def test_a_probe_that_is_cancelled_elsewhere() -> None:
     """A job that asks whether its service is back asks again after such a cancellation."""
     asked: list[float] = []
 
-    async def probe() -> None:
+    async def probe(_: bool) -> None:  # noqa: FBT001 - as the watch calls it
         asked.append(anyio.current_time())
         if len(asked) == 1:
             await leaked()

@@ -345,6 +345,62 @@ async def test_rows_that_cannot_be_sent_twice_are_no_probes() -> None:
     assert "POST" not in asked[20:]
 
 
+@pytest.mark.parametrize("keyed", [True, False])
+@pytest.mark.parametrize("journaled", [True, False])
+@virtual_on_trio
+async def test_writes_may_fail_while_reads_are_answered(
+    tmp_path: Path, *, journaled: bool, keyed: bool
+) -> None:
+    """A service that is read-only for minutes gets single rows, and all rows after that.
+
+    A row without a key that goes as such a probe is unknown: it may have been applied.
+    """
+    writes = list[tuple[float, bool]]()
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        await sleep(0.1)
+        if request.method == "GET":
+            return httpx.Response(404, json={})
+        now = anyio.current_time()
+        began = writes[0][0] if writes else now
+        failed = 2 < now - began < 300
+        writes.append((now, failed))
+        return httpx.Response(503) if failed else httpx.Response(201, json={"user": {"id": "1"}})
+
+    rows = [{"externalId": f"user-{n}"} if keyed else {} for n in range(200)]
+    async with client_on(httpx.MockTransport(answer), pace=Pace(rate=20)) as client:
+        if journaled:
+            path = tmp_path / "job.journal"
+            async with jobs.open(path, client, SUNSHINE, Mode.CREATE, concurrency=32) as job:
+                report = await job.run(rows)
+        else:
+            report = await Job(client, SUNSHINE, Mode.CREATE, concurrency=32).run(rows)
+    refused = sum(failed for _, failed in writes)
+    assert 10 <= refused <= 45
+    assert (report.ending, report.failed) == (Ending.ALL, 0)
+    assert report.done + report.unknown == 200
+    assert report.unknown == (0 if keyed else refused)
+
+
+@virtual_on_trio
+async def test_a_job_ends_where_writes_fail_for_long(tmp_path: Path) -> None:
+    """After *max_outage* seconds in which no row was answered the job says so, and keeps its rows."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(404 if request.method == "GET" else 503, json={})
+
+    rows = [{"externalId": f"user-{n}"} for n in range(100)]
+    async with (
+        client_on(httpx.MockTransport(answer)) as client,
+        jobs.open(tmp_path / "job.journal", client, SUNSHINE, Mode.CREATE) as job,
+    ):
+        report = await job.run(rows)
+    assert report.ending is Ending.GAVE_UP
+    assert "answers reads, but has not answered a row for" in str(report.reason)
+    assert report.failed == report.done == 0
+    assert report.unknown <= 1  # the row that tries the credentials, alone
+
+
 async def test_answers_between_are_no_outage() -> None:
     """Rows without an answer are no outage while others have one."""
     numbers = count()

@@ -31,7 +31,7 @@ async def watching(
     """
     pace, said, left = Pace(), list[str](), list(errors)
 
-    async def probe() -> None:
+    async def probe(_: bool) -> None:  # noqa: FBT001 - as the watch calls it
         if probes is not None:
             probes.append(anyio.current_time())
         if left:
@@ -42,6 +42,7 @@ async def watching(
     watch = OutageWatch(pace, probe, said.append, max_outage=60, at_first=10)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(watch.run)
+        watch.begin_call()
         await sleep(1)
         yield watch, pace, said
         watch.close()
@@ -102,6 +103,35 @@ async def test_an_answer_begins_the_wait_anew() -> None:
         assert not said
         await sleep(1)
         assert said[0].startswith("the service has been gone for 60 s")
+
+
+@virtual_on_trio
+async def test_no_answer_is_missed_while_no_call_is_under_way() -> None:
+    """A source that gives no rows for long is no outage: seconds count from the next call."""
+    async with watching(*[GONE] * 100) as (watch, _, said):
+        watch.record_answer()
+        watch.end_call()
+        await sleep(1000)
+        watch.begin_call()
+        assert not watch.record_loss(GONE, answers=watch.answers)
+        await sleep(59)
+        assert not said
+        await sleep(1)
+        assert said[0].startswith("the service has been gone for 60 s")
+
+
+@virtual_on_trio
+async def test_nothing_gives_up_while_no_call_is_under_way() -> None:
+    """After the last call was lost the watch goes on asking: no row waits for an answer."""
+    probes = list[float]()
+    async with watching(*[GONE] * 100, probes=probes) as (watch, pace, said):
+        watch.record_answer()
+        fail(pace)
+        watch.end_call()
+        await sleep(1000)
+        assert watch.held
+        assert not said
+        assert len(probes) > 30
 
 
 @virtual_on_trio

@@ -627,6 +627,35 @@ def test_who_watches_asks_for_the_service_itself() -> None:
     assert pace.ask(waiter, 31.0) == 0
 
 
+def test_after_an_answered_read_of_who_watches_one_call_goes() -> None:
+    """A service may answer reads and fail writes: each read lets a single call of a batch go.
+
+    Who watches hears of the failure, and the call learns that others were answered meanwhile.
+    """
+    heard: list[int] = []
+    pace, waiter, woken = watched(lambda: heard.append(1))
+    other = Waiter(lambda: None, Lane.BATCH)
+    pace.join(other)
+    assert pace.ask(waiter, 10.6) is None
+    heard.clear()
+    assert pace.enter(10.6)
+    pace.leave(sign=Sign.READ, now=10.6, began=10.6)
+    assert pace.held
+    assert woken
+    assert pace.ask(waiter, 10.6) == 0
+    assert pace.ask(other, 10.6) is None
+    answers = pace.answers
+    pace.leave(sign=Sign.FAILED, lane=Lane.BATCH, now=10.9, began=10.6)
+    assert heard
+    assert pace.answers == answers + 1
+    assert pace.ask(other, 20.0) is None
+    assert pace.enter(20.0)
+    pace.leave(sign=Sign.READ, now=20.0, began=20.0)
+    assert pace.ask(other, 20.0) == 0
+    pace.leave(lane=Lane.BATCH, now=20.1, began=20.0)
+    assert not pace.held
+
+
 @pytest.mark.parametrize("end", ["unwatched", "given up"])
 def test_a_batch_goes_when_nobody_asks_any_more(end: str) -> None:
     """It is woken, and goes as a probe, or since waiting is no use."""

@@ -628,6 +628,15 @@ class TestHold:
         assert pace.hold_if_gone(50, 100.0)
         assert pace.held
 
+    @pytest.mark.parametrize("idle", [100.0, 500.0, 1000.0])
+    def test_refusals_that_are_far_apart_are_no_waiting(self, idle: float) -> None:
+        """The seconds of refusals alone (429) count anew after minutes in which nobody called."""
+        pace = Pace(max_outage=60)
+        end(pace, Sign.THROTTLED, 100.0)
+        assert not pace.gave_up
+        end(pace, Sign.THROTTLED, 100.0 + idle)
+        assert pace.gave_up == (idle < 600)
+
     def test_there_is_an_end_to_waiting(self) -> None:
         """After *max_outage* without any answer `gave_up` says so; batches go one at a time, at once."""
         pace = Pace(max_outage=60)

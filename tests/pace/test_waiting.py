@@ -16,7 +16,7 @@ from support.virtual import settled, sleep, virtually
 from sunshine_async import Lane, Pace
 from sunshine_async._pace.pace import Sign
 from sunshine_async._pace.slots import Slots
-from sunshine_async._pace.waiting import Clock, acquire_slot
+from sunshine_async._pace.waiting import Clock, Waker, acquire_slot
 
 pytestmark = pytest.mark.costly
 
@@ -255,6 +255,18 @@ async def test_a_person_goes_before_a_batch_that_waits() -> None:
     assert is_unused(pace)
 
     assert order == ["first", "person again", "person", "batch again", "batch"]
+
+
+@virtual_on_both
+async def test_who_is_woken_before_a_wait_does_not_wait() -> None:
+    """A waker that was called between two waits ends the next wait at once, once."""
+    waker = Waker(CLOCK)
+    before = anyio.current_time()
+    waker()
+    await waker.wait(10.0)
+    assert anyio.current_time() == before
+    await waker.wait(10.0)
+    assert anyio.current_time() == before + 10
 
 
 @virtual_on_both
