@@ -72,9 +72,12 @@ class CircuitBreaker:
         self.probe_at = now + FIRST_PROBE_WAIT
         return True
 
-    def count_read(self, now: float) -> None:
-        """Note the answer to a read: at the time for a probe, any one call may go as the probe."""
-        self.read_answered = now >= self.probe_at
+    def count_read(self, now: float, *, watched: bool) -> None:
+        """Note the answer to a read, at the time for a probe: any one call may go as the probe.
+
+        While *watched*, the watcher's reads come at such times.
+        """
+        self.read_answered = watched or now >= self.probe_at
 
     def count_refusal(self, now: float) -> None:
         """Note a 429: no call is settled, but the service is there, so the row of failures ends."""
@@ -100,7 +103,9 @@ class CircuitBreaker:
         """
         if self.opened_at is None or self.gave_up(now):
             return -inf
-        return inf if watched and not self.read_answered else self.probe_at
+        if watched:
+            return -inf if self.read_answered else inf
+        return self.probe_at
 
     def gave_up(self, now: float) -> bool:
         """Return True if no answer has come for so long that waiting is no use."""

@@ -134,7 +134,7 @@ class Pace(Slots):
                 elif sign is Sign.READ:
                     if self._adaptive.count_answer(now, began):
                         self._end_refusals(now)
-                    self._breaker.count_read(now)
+                    self._breaker.count_read(now, watched=bool(self._watchers))
                     self._wake_batch()
                 elif sign is not Sign.NOTHING:
                     self._count_failure(sign, now, began, lane, asked)
@@ -220,7 +220,7 @@ class Pace(Slots):
         return self._breaker.max_outage
 
     def watch(self, wake: Callable[[], None], max_outage: float) -> None:
-        """Call *wake*, in whatever thread, each time that a failed call lets batches be held.
+        """Call *wake*, in whatever thread, each time that batches begin to be held.
 
         Until `unwatch`, batches are held for *max_outage* seconds at least, and one call of a batch
         goes, as a probe, after each read of the watcher that was answered (`Sign.READ`).
@@ -292,8 +292,7 @@ class Pace(Slots):
         self._overload.count_failure(now, began, self._in_flight)
         if sign is Sign.FAILED:
             self.answers += self._breaker.count_failure(now, began, batch=lane is _BATCH)
-            most = FAILURES if self._budget.left >= 1 else FEW_FAILURES
-            if self._breaker.failures >= most or self._breaker.opened_at is not None:
+            if self._breaker.failures >= (FAILURES if self._budget.left >= 1 else FEW_FAILURES):
                 self._open_breaker(now)
         if asked:
             until = now + min(asked, LONGEST_PAUSE)
@@ -327,9 +326,9 @@ class Pace(Slots):
     def _open_breaker(self, now: float) -> None:
         if self._breaker.open(now):
             self.events.begin_outage()
-        for wake in list(self._watchers):
-            with suppress(RuntimeError):  # its event loop is closed
-                wake()
+            for wake in list(self._watchers):
+                with suppress(RuntimeError):  # its event loop is closed
+                    wake()
 
     def _wait(self, now: float, lane: Lane) -> float | None:
         if self._in_flight >= self._limit:

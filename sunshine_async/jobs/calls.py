@@ -61,15 +61,19 @@ class JobCalls:
 
     async def send(self, entries: Sequence[Entry], call: SendEntries | None = None) -> Results:
         """Send *entries*, after an outage under way, by *call* instead of `call` if given."""
-        self.outage.begin_call()
+        outage = self.outage
+        outage.begin_call()
         try:
-            if self.outage.held:
-                await self.outage.wait()
+            if outage.held:
+                await outage.wait()
                 if self.stopped:
                     return [StoppedError(UNSENT)] * len(entries)
-            return await self._send(entries, call or self.call)
+            answers = outage.answers
+            results = await self._send(entries, call or self.call)
+            outage.record(entries[0].line, results, answers=answers)
+            return results
         finally:
-            self.outage.end_call()
+            outage.end_call()
 
     async def _send(self, entries: Sequence[Entry], call: SendEntries) -> Results:
         begun, started = False, self._clock()

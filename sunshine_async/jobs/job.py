@@ -22,7 +22,7 @@ from sunshine_async.errors import RateLimitError
 from sunshine_async.jobs.calls import JobCalls, SendEntries, Timer, ends_job, problem_of
 from sunshine_async.jobs.entries import Entries, Rows, check_rows
 from sunshine_async.jobs.options import GRACE, MAX_OUTAGE, JobOptions
-from sunshine_async.jobs.outage import OutageWatch, is_answer
+from sunshine_async.jobs.outage import OutageWatch
 from sunshine_async.jobs.progress import Progress, recent_rate
 from sunshine_async.jobs.report import Cause, Ending, Problem, Report, Trouble
 from sunshine_async.jobs.tasks.task import Entry, Mode, Service, check_service
@@ -337,11 +337,8 @@ class Job:
         self._measure()
         if isinstance(outcome, bulk.Done):
             self.count(self._task.outcome(outcome.value))
-            self._outage.record_answer()
             return
         error = outcome.error
-        if is_answer(error):
-            self._outage.record_answer()
         self.note(problem_of(outcome.item.line, error, unknown=isinstance(outcome, bulk.Unknown)))
         if ends_job(error):
             self._give_up_service(NO_BETTER.format(error))

@@ -1,6 +1,6 @@
 """Outage of a service: a job holds rows back, probes the service, and gives up in the end."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from math import inf
 from typing import Final, TypeGuard
 
@@ -21,7 +21,7 @@ from sunshine_async.errors import (
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 30.0
 MANY: Final = 8
-"""Calls under way without an answer that are enough to blame the service, and not the rows."""
+"""Calls without an answer that are enough to blame the service, and not the rows."""
 OUTAGE: Final = (TransportError, ServerError, RateLimitError)
 """Errors about the service, not about a row."""
 
@@ -48,14 +48,11 @@ class OutageWatch:
     *probe* gets True if its answer is to end the outage of *pace*.
 
     An outage begins after a call without an answer, if no row or probe had an answer during that
-    call, and when *pace* holds calls back. After an answered probe rows go on. *give_up* gets a
-    sentence after *max_outage* seconds in which rows had no answer; before the first answer of a
-    row or probe, after *at_first* seconds.
-
-    A service may answer reads and fail writes. While `MANY` calls have no answer, an answered probe
-    lets the pace send a single call of these, and so on, until one is answered. While fewer have
-    none, the rows may be the cause: the probe ends the outage for the pace, and each row is given up
-    after a few attempts.
+    call, and when *pace* holds calls back. An answered probe ends the outage if fewer than `MANY`
+    calls have no answer: then the rows may be the cause, and each is given up after a few attempts.
+    Else a single call goes, and so on, until one is answered: a service may answer reads and fail
+    writes. *give_up* gets a sentence after *max_outage* seconds in which rows had no answer; before
+    the first answer of a row or probe, after *at_first* seconds.
 
     The `CircuitBreaker` of the pace stays separate, since the breaker counts failed calls of all
     callers, knows no rows, and never ends a job.
@@ -74,13 +71,17 @@ class OutageWatch:
         self._seconds = 0.0  # total of the outages before
         self._since: float | None = None  # the beginning of this outage
         self.held = False
+        self._lets_one_go = False
+        self._is_trying = False
+        """True while a single call goes, after an answered probe."""
         self._pace: Final = pace
         self._probe: Final = probe
         self._max_outage: Final = max_outage
         self._at_first: Final = min(at_first, max_outage)
         self._give_up: Final = give_up
         self._error: Exception | None = None
-        self._calls = 0
+        self._calls = 0  # under way
+        self._lost = set[object]()  # calls without an answer since the last answer to a row
         self._unanswered_since = CLOCK.now()
         self._probed_at = -inf  # the last answer to a probe while many calls had none
         self._was_lost = False
@@ -97,6 +98,11 @@ class OutageWatch:
         return self._seconds + now - (now if self._since is None else self._since)
 
     @property
+    def _are_few(self) -> bool:
+        """True while the calls without an answer are too few to blame the service."""
+        return max(self._calls, len(self._lost)) < MANY
+
+    @property
     def reason(self) -> str:
         """The error of the last call without an answer, as a sentence; empty where none is known."""
         return str(self._error or "")
@@ -111,28 +117,40 @@ class OutageWatch:
         """Record that a call has ended: while none is under way, no answer is missed."""
         self._calls -= 1
 
+    def record(self, call: object, results: Sequence[object], *, answers: int) -> None:
+        """Record the *results* of *call*, which began at the count *answers*."""
+        loss: SunshineError | None = None
+        for result in results:
+            if not isinstance(result, Exception) or is_answer(result):
+                self.record_answer()
+                return
+            loss = result if is_outage(result) else loss
+        if loss is not None:
+            if self._are_few:
+                self._lost.add(call)
+            self.record_loss(loss, answers=answers)
+        elif self._is_trying:
+            self._let_one_go()
+
     def record_answer(self) -> None:
-        """Record an answer of the service to a row."""
+        """Record an answer of the service to a row: that ends an outage."""
         self.answers += 1
-        self._unanswered_since = CLOCK.now()
-        self._pause = _FIRST_PAUSE
-        if self._since is not None:
+        self._lost.clear()
+        self._end()
+
+    def record_loss(self, error: SunshineError, *, answers: int) -> None:
+        """Record a call without an answer, unless any came since the count *answers*."""
+        if self.answers == answers:
+            self._error = error
+            self.held = not self._closed
+            self._was_lost = True
             self._wake()
 
-    def record_loss(self, error: SunshineError, *, answers: int) -> bool:
-        """Record a call without an answer; return True if any came since the count *answers*."""
-        if self.answers > answers:
-            return True
-        self._error = error
-        self.held = not self._closed
-        self._was_lost = True
-        self._wake()
-        return False
-
     async def wait(self) -> None:
-        """Wait for the end of the outage, or of the watch."""
-        while self.held:
+        """Wait for the end of the outage, or of the watch, or for the turn to be a single call."""
+        while self.held and not self._lets_one_go:
             await self._released.wait()
+        self._lets_one_go = False
 
     async def run(self) -> None:
         """Watch the service and probe in each outage, until `close`."""
@@ -141,20 +159,23 @@ class OutageWatch:
         self._pace.watch(waker, self._max_outage)
         try:
             while not self._closed:
-                if self._was_lost or self._pace.held:
-                    self._error = self._error if self._was_lost else None
-                    self._was_lost, self.held = False, True
-                    self._since = CLOCK.now() if self._since is None else self._since
-                    with anyio.CancelScope() as self._probing:
-                        await self._probe_service()
-                    self._release()
-                    if self._pace.held and not self._closed:
-                        await waker.wait(self._pause)
-                    continue
-                self._seconds, self._since = self.seconds, None
-                await waker.wait(None)
+                if self.held or self._was_lost or self._pace.held:
+                    await self._go_through()
+                else:
+                    self._seconds, self._since = self.seconds, None
+                    await waker.wait(None)
         finally:
             self._pace.unwatch(waker)
+
+    async def _go_through(self) -> None:
+        """Hold rows until the outage ends, or the watch."""
+        self._error = self._error if self._was_lost else None
+        self._was_lost, self.held = False, True
+        self._since = CLOCK.now() if self._since is None else self._since
+        with anyio.CancelScope() as self._probing:
+            await self._probe_service(self._probing)
+        self._probing = None
+        self._release()
 
     def close(self) -> None:
         """Release all rows, and end `run`."""
@@ -165,12 +186,20 @@ class OutageWatch:
         self._release()
 
     def _release(self) -> None:
-        self.held = False
+        self.held = self._lets_one_go = False
+        self._wake_rows()
+
+    def _let_one_go(self) -> None:
+        self._lets_one_go = True
+        self._wake_rows()
+
+    def _wake_rows(self) -> None:
         self._released.set()
         self._released = anyio.Event()
 
-    async def _probe_service(self) -> None:
-        while True:
+    async def _probe_service(self, scope: anyio.CancelScope) -> None:
+        """Probe again and again, until *scope* is cancelled or the watch gives up."""
+        while not scope.cancel_called:
             gone = CLOCK.now() - self._unanswered_since if self._calls else 0.0
             limit = self._max_outage if self.answers else self._at_first
             asked = getattr(self._error, "retry_after", None) or 0.0
@@ -182,27 +211,36 @@ class OutageWatch:
                 self._give_up(self._sentence(gone))
                 return
             await CLOCK.sleep(pause)
-            few = self._calls < MANY
+            few, self._is_trying = self._are_few, False
             try:
                 with anyio.move_on_after(limit - gone - pause):
                     await self._probe(few)
                     self._record_probe(few=few)
-                    return
             except ApiError as error:
-                if is_answer(error):
-                    self._record_probe(few=few)  # any answer proves that the service is there
-                    return
-                self._error = error
+                if is_answer(error):  # any answer proves that the service is there
+                    self._record_probe(few=few)
+                else:
+                    self._error = error
             except BaseException as error:  # noqa: BLE001 - `to_exception` raises what has to pass
                 self._error = to_exception(error, "asking for the service")  # then the next probe
 
     def _record_probe(self, *, few: bool) -> None:
         """Record an answer to a probe, while *few* calls, or many, have no answer."""
+        self.answers += 1
         if few:
-            self.record_answer()
+            self._end()
         else:
             self._probed_at = CLOCK.now()
-            self.answers += 1
+            self._is_trying = True
+            self._let_one_go()
+
+    def _end(self) -> None:
+        """End the outage, if there is any."""
+        self._unanswered_since = CLOCK.now()
+        self._pause = _FIRST_PAUSE
+        if self._probing is not None:
+            self._was_lost = False
+            self._probing.cancel()
 
     def _sentence(self, gone: float) -> str:
         last = f"; the last: {self._error}" if self._error is not None else ""

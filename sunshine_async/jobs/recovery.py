@@ -18,7 +18,7 @@ from sunshine_async.bulk.cancellation import error_after_doubt, maybe_applied
 from sunshine_async.errors import ConflictError, NotFoundError, SunshineError
 from sunshine_async.jobs.calls import JobCalls, Results, StoppedError, ends_job, problem_of
 from sunshine_async.jobs.entries import TROUBLES
-from sunshine_async.jobs.outage import OUTAGE, is_answer, is_outage
+from sunshine_async.jobs.outage import OUTAGE, is_outage
 from sunshine_async.jobs.report import Trouble
 from sunshine_async.jobs.tasks.task import Entry, Recovery, Task
 from sunshine_async.jobs.writer import JournalWriter
@@ -73,13 +73,11 @@ class CrashSafeSender:
 
         An entry that alone has no answer is sent again a few times if that can do no harm.
         """
-        outage = self.calls.outage
-        answers = outage.answers
+        answers = self.calls.outage.answers
         results = await self.calls.send(entries, self._call)
         for result in results:  # no `any`: it is a good part of what a row costs
             if isinstance(result, Exception):
                 return await self._retry_rows(entries, results, answers=answers)
-        outage.record_answer()
         self._record(entries, results)
         if self.in_order or self.writer.backlogged:
             await self.writer.flush()
@@ -112,12 +110,8 @@ class CrashSafeSender:
             results = await self.calls.send([*waiting.values()], self._call)
 
     def _is_lost(self, results: Results, *, answers: int) -> bool:
-        """Record answers and losses; return True if only some rows had no answer."""
-        outage = self.calls.outage
-        if any(map(is_answer, results)):
-            outage.record_answer()
-        error = next((result for result in results if is_outage(result)), None)
-        return error is not None and outage.record_loss(error, answers=answers)
+        """Return True if only some rows had no answer since the count *answers*."""
+        return self.calls.outage.answers > answers and any(map(is_outage, results))
 
     def _split_finished(
         self, waiting: Mapping[int, Entry], results: Results, *, last: bool

@@ -299,14 +299,14 @@ async def test_refused_credentials_blow_the_fuse() -> None:
 
 @virtual
 async def test_outage_ends_the_job() -> None:
-    """Row after row without an answer: no more are taken."""
+    """The rows under way get no answer: no more are sent, and in the end no more are taken."""
     unreachable = ScriptedTransport(httpx.ConnectError("refused") for _ in range(100))
     async with client_on(unreachable, retry=Retry(max_attempts=1)) as client:
         job = Job(client, SUNSHINE, Mode.CREATE, concurrency=2, max_outage=0.6)
         report = await job.run(many(100))
     assert report.ending is Ending.GAVE_UP
     assert report.reason.startswith("the service has not answered once in ")
-    assert 10 <= report.failed == report.rows <= 14
+    assert 1 <= report.failed == report.rows <= 3
 
 
 async def test_an_outage_is_waited_for() -> None:
@@ -347,7 +347,7 @@ async def test_rows_that_cannot_be_sent_twice_are_no_probes() -> None:
 
 @pytest.mark.parametrize("keyed", [True, False])
 @pytest.mark.parametrize("journaled", [True, False])
-@virtual_on_trio
+@virtual
 async def test_writes_may_fail_while_reads_are_answered(
     tmp_path: Path, *, journaled: bool, keyed: bool
 ) -> None:
@@ -382,7 +382,7 @@ async def test_writes_may_fail_while_reads_are_answered(
     assert report.unknown == (0 if keyed else refused)
 
 
-@virtual_on_trio
+@virtual
 async def test_a_job_ends_where_writes_fail_for_long(tmp_path: Path) -> None:
     """After *max_outage* seconds in which no row was answered the job says so, and keeps its rows."""
 

@@ -11,7 +11,7 @@ from support.virtual import sleep, virtual_on_trio
 from sunshine_async import NotFoundError, Pace, ServerError
 from sunshine_async._pace.pace import Sign
 from sunshine_async.errors import ConnectError, Fault, RateLimitError, SunshineError
-from sunshine_async.jobs.outage import OutageWatch
+from sunshine_async.jobs.outage import MANY, OutageWatch
 
 GONE = ConnectError(
     "refused", fault=Fault.UNSENT, endpoint="GET /x", attempts=1, maybe_applied=False
@@ -98,7 +98,7 @@ async def test_an_answer_begins_the_wait_anew() -> None:
     async with watching(*[GONE] * 100) as (watch, _, said):
         await sleep(50)
         watch.record_answer()
-        assert not watch.record_loss(GONE, answers=watch.answers)
+        watch.record_loss(GONE, answers=watch.answers)
         await sleep(59)
         assert not said
         await sleep(1)
@@ -113,7 +113,7 @@ async def test_no_answer_is_missed_while_no_call_is_under_way() -> None:
         watch.end_call()
         await sleep(1000)
         watch.begin_call()
-        assert not watch.record_loss(GONE, answers=watch.answers)
+        watch.record_loss(GONE, answers=watch.answers)
         await sleep(59)
         assert not said
         await sleep(1)
@@ -145,7 +145,7 @@ async def test_the_waits_between_probes_double_in_each_outage() -> None:
         for _ in range(2):
             watch.record_answer()
             began = anyio.current_time()
-            assert not watch.record_loss(GONE, answers=watch.answers)
+            watch.record_loss(GONE, answers=watch.answers)
             assert watch.held
             await watch.wait()
             waits = [round(now - began, 3) for now in probes]
@@ -164,7 +164,7 @@ async def test_a_probe_waits_as_the_service_asks() -> None:
         watch.record_answer()
         began = anyio.current_time()
         asked = RateLimitError(429, endpoint="GET /x", retry_after=9.0)
-        assert not watch.record_loss(asked, answers=watch.answers)
+        watch.record_loss(asked, answers=watch.answers)
         await watch.wait()
     assert probes == [began + 9]
 
@@ -181,6 +181,59 @@ async def test_any_answer_to_a_probe_ends_the_outage(error: SunshineError, *, en
         watch.record_loss(GONE, answers=watch.answers)
         await watch.wait()
     assert len(probes) == (1 if ends else 2)
+
+
+@virtual_on_trio
+async def test_after_many_losses_single_calls_go_until_one_is_answered() -> None:
+    """An answered probe lets one call go: the next goes after the next probe, all after an answer.
+
+    A call that tells nothing of the service, such as a look-up, lets the next go at once.
+    """
+    gone, probes = list[int](), list[float]()
+    async with watching(probes=probes) as (watch, *_), anyio.create_task_group() as waiting:
+        watch.record_answer()
+        answers = watch.answers
+        for number in range(MANY):
+            watch.record(number, [GONE], answers=answers)
+
+        async def go(number: int) -> None:
+            await watch.wait()
+            gone.append(number)
+
+        for number in range(5):
+            waiting.start_soon(go, number)
+        await sleep(0.6)
+        assert len(gone) == len(probes) == 1
+        watch.record(gone[0], [GONE], answers=answers)
+        await sleep(1)
+        assert len(gone) == len(probes) == 2
+        watch.record(gone[1], [ValueError("no outcome")], answers=answers)
+        await sleep(0.1)
+        assert (len(gone), len(probes)) == (3, 2)
+        assert watch.held
+        watch.record(gone[2], [NotFoundError(404, endpoint="GET /x")], answers=answers)
+        await sleep(0.1)
+        assert (len(gone), len(probes)) == (5, 2)
+        assert not watch.held
+
+
+@virtual_on_trio
+async def test_a_few_rows_that_fail_again_and_again_are_no_outage() -> None:
+    """Each loss of one row counts once: an answered probe lets all rows go."""
+    gone = list[int]()
+    async with watching() as (watch, *_), anyio.create_task_group() as waiting:
+        watch.record_answer()
+        for _ in range(2 * MANY):
+            watch.record(1, [GONE], answers=watch.answers)
+
+        async def go(number: int) -> None:
+            await watch.wait()
+            gone.append(number)
+
+        for number in range(5):
+            waiting.start_soon(go, number)
+        await sleep(0.6)
+        assert len(gone) == 5
 
 
 @virtual_on_trio
@@ -201,11 +254,11 @@ async def test_a_loss_between_answers_is_no_outage() -> None:
     async with watching(GONE) as (watch, *_):
         assert watch.seconds == 0
         watch.record_answer()
-        assert watch.record_loss(GONE, answers=watch.answers - 1)
+        watch.record_loss(GONE, answers=watch.answers - 1)
         assert not watch.held
         assert not watch.reason
         watch.close()
-        assert not watch.record_loss(GONE, answers=watch.answers)
+        watch.record_loss(GONE, answers=watch.answers)
         with anyio.fail_after(PATIENCE):
             await watch.wait()
         assert watch.reason == str(GONE)
