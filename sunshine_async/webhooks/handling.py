@@ -170,7 +170,7 @@ class Dispatcher:
         attempt: Callable[[StoredEvent], Awaitable[None]],
         rules: HandlingRules,
     ) -> None:
-        self._inbox: Final = inbox
+        self.inbox: Final = inbox
         self._attempt: Final = attempt
         self._rules: Final = rules
         self._retention: Final = Retention(rules.keep)
@@ -212,7 +212,7 @@ class Dispatcher:
                 self._idle.deadline = anyio.current_time() + ends - CLOCK.now()
                 with self._idle:
                     retry_in = max(0.0, self._wake_at - CLOCK.now())
-                    sleep = CLOCK.sleep if self._inbox.lease_left() == inf else anyio.sleep
+                    sleep = CLOCK.sleep if self.inbox.lease_left() == inf else anyio.sleep
                     await (anyio.sleep_forever() if retry_in == inf else sleep(retry_in))
 
     async def close(self) -> None:
@@ -251,7 +251,7 @@ class Dispatcher:
             pause = self._rules.pause(event, luck=CLOCK.luck())
             seconds = self._rules.handler_timeout + pause
             until, scope = CLOCK.now() + seconds, anyio.move_on_after(seconds)
-            running = _RunningHandler(until, event.failures > 0, scope, pause, self._inbox)
+            running = _RunningHandler(until, event.failures > 0, scope, pause, self.inbox)
             self._running[event.number] = running
             handlers.start_soon(self._handle, event, running, handlers)
             free -= 1
@@ -297,25 +297,20 @@ class Dispatcher:
     ) -> tuple[list[StoredEvent], float] | None:
         """Call `Inbox.exchange` in a thread; return None for a refusal; raise `LeaseLostError`."""
 
-        def exchange() -> tuple[list[StoredEvent], float] | Exception:
+        def exchange() -> tuple[list[StoredEvent], float]:
             at, now = CLOCK.now(), time.time()
             keep = self._retention.keep(now=now, clock=at)
-            try:
-                return self._inbox.exchange(events, outcomes, slots, now=now, clock=at, keep=keep)
-            except Exception as error:  # noqa: BLE001 - any fault: nothing was written
-                return error
+            return self.inbox.exchange(events, outcomes, slots, now=now, clock=at, keep=keep)
 
         try:
             result = await to_thread.run_sync(exchange, limiter=self._limiter)
-        except RuntimeError as error:  # the system has no thread left
-            result = error
-        if isinstance(result, LeaseLostError):
-            raise result
-        if isinstance(result, Exception):
+        except LeaseLostError:
+            raise
+        except Exception as error:  # noqa: BLE001 - any fault, also no thread left: nothing was written
             if self._accepts:
                 text = "deliveries are answered 503 until the inbox can be written: %s"
-                cause = None if isinstance(result, SunshineError) else result
-                _LOG.warning(text, result, exc_info=cause)
+                cause = None if isinstance(error, SunshineError) else error
+                _LOG.warning(text, error, exc_info=cause)
             self._accepts = False
             return None
         if events and not self._accepts:

@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeAlias, TypeVar
 
 from anyio import CancelScope, to_thread
-from attrs import frozen
 
 from sunshine_async._calls.hooks import Hooks
 from sunshine_async._calls.retry import Retry
@@ -139,7 +138,7 @@ class Receiver:
         self._rules: Final = HandlingRules(concurrency, handler_timeout, keep, retry)
         self._handlers: Final[dict[str, Handler]] = {}
         self._hooks: Final = Hooks(hooks) if hooks else None
-        self._running: _Running | None = None
+        self._running: Dispatcher | None = None
         self._context: AbstractAsyncContextManager[None] | None = None
 
     def on(self, *triggers: str) -> Callable[[H], H]:
@@ -213,7 +212,7 @@ class Receiver:
         """
         running = self._started()
         count = await to_thread.run_sync(running.inbox.replay, ids)
-        running.dispatcher.wake()
+        running.wake()
         return count
 
     async def drop(self, *ids: str) -> int:
@@ -262,7 +261,7 @@ class Receiver:
         if self._hooks is not None:
             for event in events:
                 self._hooks.receive_event(event.id, event.type)
-        return 200 if not events or await running.dispatcher.put(events) else 503
+        return 200 if not events or await running.put(events) else 503
 
     async def _delivery(self, scope: Scope, receive: Receive) -> RawDelivery | WebhookError | None:
         """Return the verified delivery, or an error with the status; None if the client has gone."""
@@ -328,7 +327,7 @@ class Receiver:
         dispatcher = Dispatcher(inbox, self._attempt, self._rules)
         try:
             async with background_tasks() as tasks:
-                self._running = _Running(inbox, dispatcher)
+                self._running = dispatcher
                 tasks.start(dispatcher.run)
                 try:
                     yield
@@ -354,7 +353,7 @@ class Receiver:
             raise
         await send({"type": "lifespan.shutdown.complete"})
 
-    def _started(self) -> "_Running":
+    def _started(self) -> Dispatcher:
         if self._running is None:
             raise RuntimeError(_NOT_STARTED)
         return self._running
@@ -366,14 +365,6 @@ _NOT_STARTED: Final = (
     "the receiver isn't started, or has ended: use `async with receiver`, or "
     "`lifespan=receiver.lifespan` of the application"
 )
-
-
-@frozen
-class _Running:
-    """Parts of a started receiver."""
-
-    inbox: Inbox
-    dispatcher: Dispatcher
 
 
 def _inbox_opener(
