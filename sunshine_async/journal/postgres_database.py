@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from math import inf
 from typing import Any, Final, TypeVar, cast
 from urllib.parse import parse_qsl, quote, urlencode
@@ -198,11 +199,12 @@ def check_tables(
     *,
     version: int,
     name: str,
-) -> str | None:
-    """Create *tables* in *schema*, unless the schema has some; return a problem in words, or None.
+    error: type[Exception],
+) -> None:
+    """Create *tables* in *schema*, unless the schema has some.
 
     The connection has the schema, a lower-case name, as ``search_path``. *name* is the name of the
-    database in messages. A problem: the tables are of another *version*, or of another program.
+    database in messages. Raise *error* for tables of another *version*, or of another program.
     """
     [[has_schema, has_tables, has_version]] = connection.execute(
         _STATE, {"name": schema}
@@ -216,12 +218,18 @@ def check_tables(
             connection.execute(statement.encode())
     is_ours = has_version or not has_tables
     found = connection.execute("SELECT number FROM version").fetchall() if is_ours else []
-    if found == [(version,)]:
-        return None
-    return (
-        f"{name} has other tables in the schema {schema} than version {version} of this release. "
-        "Use the release that made the tables, or another database"
-    )
+    if found != [(version,)]:
+        message = (
+            f"{name} has other tables in the schema {schema} than version {version} of this release. "
+            "Use the release that made the tables, or another database"
+        )
+        raise error(message)
+
+
+@cache
+def with_placeholders(query: str) -> bytes:
+    """Return a statement of all databases, with a ``?`` for a value, with psycopg's placeholders."""
+    return query.replace("?", "%s").encode()
 
 
 def ascii_text(text: str) -> str:

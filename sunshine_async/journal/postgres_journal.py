@@ -255,11 +255,10 @@ class PostgresJournal(_Queries, JobJournal):
         connection.execute(postgres_sql.LOCK, {"schema": self._place.schema})
         if must_exist:
             self._check_exists(connection)
-        problem = check_tables(
-            connection, self._place.schema, postgres_sql.TABLES, version=VERSION, name=self.name
-        )
-        if problem is not None:
-            raise JournalError(problem)
+        check_tables(
+            connection, self._place.schema, postgres_sql.TABLES, version=VERSION, name=self.name,
+            error=JournalError,
+        )  # fmt: skip
         if ended is not None:
             application = _APPLICATION.format(ended.token)
             connection.execute(postgres_sql.END_SESSIONS, {"application": application})

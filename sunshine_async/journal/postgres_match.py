@@ -8,7 +8,6 @@ PostgreSQL, and whose changes go back.
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from functools import cache
 from hashlib import sha256
 from itertools import count
 from typing import Any, Final, cast
@@ -19,7 +18,7 @@ from psycopg.abc import Buffer
 from psycopg.types.string import StrDumperUnknown, TextLoader
 
 from sunshine_async.journal import postgres_sql, sql
-from sunshine_async.journal.postgres_database import ascii_text, plain_text
+from sunshine_async.journal.postgres_database import ascii_text, plain_text, with_placeholders
 from sunshine_async.journal.rows import JournalRow, Rules, SourceRow, State
 from sunshine_async.journal.stream import RowMatcher
 
@@ -43,13 +42,7 @@ class Statements:
 
     def execute(self, query: str, values: Sequence[Any] = (), /) -> psycopg.Cursor[Any]:
         """Execute *query*, with a ``?`` for each of *values*; return the cursor."""
-        return self.connection.execute(_translated(query), values)
-
-
-@cache
-def _translated(query: str) -> bytes:
-    """Return a statement of all databases with the placeholders of psycopg."""
-    return query.replace("?", "%s").encode()
+        return self.connection.execute(with_placeholders(query), values)
 
 
 class TextDumper(StrDumperUnknown):

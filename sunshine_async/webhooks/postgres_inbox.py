@@ -35,6 +35,7 @@ from sunshine_async.journal.postgres_database import (
     check_tables,
     plain_text,
     reason_of,
+    with_placeholders,
 )
 from sunshine_async.webhooks import inbox
 from sunshine_async.webhooks import postgres_sql as sql
@@ -112,7 +113,6 @@ class PostgresInbox:
         clock: float,
         keep: float,
     ) -> tuple[list[StoredEvent], float]:
-        """Exchange events, as `Inbox.exchange` does."""
         asked_at, numbers = boot_time(), [end.number for end in outcomes]
         values: dict[str, Any] = {
             "worker": self._worker, "lease": self._lease, "now": now, "numbers": numbers,
@@ -121,14 +121,14 @@ class PostgresInbox:
         with self._transaction() as run:
             lease = run.execute(sql.RENEW if self._registered else sql.REGISTER, values)
             run.execute(sql.END_LEASES, values)
-            run.execute(_shared(inbox.FORGET_IDS), (now - keep, FORGET_LIMIT))
+            run.execute(with_placeholders(inbox.FORGET_IDS), (now - keep, FORGET_LIMIT))
             if outcomes:
                 run.execute(sql.NOTE_OUTCOMES, {**values, **_outcome_values(outcomes, now - clock)})
                 run.execute(sql.CLOSE_QUEUES, values)
             if events:
                 run.execute(sql.ADD_EVENTS, {**values, **_event_values(events, now)})
             heads = run.execute(sql.BEGIN_HEADS, values, binary=True) if slots.free else None
-            retry = run.execute(_shared(inbox.NEXT_RETRY), (now,))
+            retry = run.execute(with_placeholders(inbox.NEXT_RETRY), (now,))
             if not lease.fetchall():
                 self._lose_lease()
             begun = [] if heads is None else _stored_events(heads.fetchall())
@@ -145,19 +145,13 @@ class PostgresInbox:
         return self._lease_until - boot_time()
 
     def dead(self, limit: int) -> list[StoredEvent]:
-        """Return the first *limit* dead letters, in the order of receiving."""
         return _stored_events(self._fetch_all(sql.SELECT_DEAD, (limit,)))
 
     def replay(self, ids: Iterable[str]) -> int:
-        """Make the dead letters *ids* wait again, without failures; return the number."""
         values = [(_key(one),) for one in ids]
-        return self._execute_many(
-            (inbox.OPEN_QUEUE_OF_DEAD, values),
-            (inbox.REPLAY, values),
-        )
+        return self._execute_many((inbox.OPEN_QUEUE_OF_DEAD, values), (inbox.REPLAY, values))
 
     def drop(self, ids: Iterable[str]) -> int:
-        """Delete the dead letters *ids*; return the number. The ids stay known."""
         now = time.time()
         return self._execute_many((inbox.DROP, [(now, _key(one)) for one in ids]))
 
@@ -178,7 +172,7 @@ class PostgresInbox:
         count = 0
         with self._transaction() as run, run.cursor() as cursor, run.pipeline() as pipeline:
             for text, values in statements:
-                cursor.executemany(_shared(text), values)
+                cursor.executemany(with_placeholders(text), values)
                 pipeline.sync()  # else the number of rows isn't known yet
                 count = max(0, cursor.rowcount)
         return count
@@ -224,7 +218,10 @@ class PostgresInbox:
             connection.execute(sql.END_STOPPED)
             with connection.transaction():
                 connection.execute(sql.LOCK)
-                self._check_tables(connection)
+                check_tables(
+                    connection, "sunshine_inbox", sql.TABLES, version=sql.VERSION, name=self.name,
+                    error=ConfigurationError,
+                )  # fmt: skip
                 values = {
                     "worker": self._worker, "known": list(self._known), "now": time.time(),
                 }  # fmt: skip
@@ -235,22 +232,10 @@ class PostgresInbox:
         self._connection = connection
         return connection
 
-    def _check_tables(self, connection: psycopg.Connection[Any]) -> None:
-        problem = check_tables(
-            connection, "sunshine_inbox", sql.TABLES, version=sql.VERSION, name=self.name
-        )
-        if problem is not None:
-            raise ConfigurationError(problem)
-
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None and self._process == os.getpid():  # else: the parent's
             connection.close()
-
-
-def _shared(statement: LiteralString) -> LiteralString:
-    """Return a statement of both databases with the placeholders of psycopg."""
-    return statement.replace("?", "%s")
 
 
 def _key(text: str) -> str:

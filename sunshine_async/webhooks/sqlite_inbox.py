@@ -110,7 +110,6 @@ class SQLiteInbox(SingleProcessDatabase):
         clock: float,
         keep: float,
     ) -> tuple[list[StoredEvent], float]:
-        """Exchange events, as `Inbox.exchange` does; a lease is never lost."""
         with self._transaction() as database:
             database.execute(FORGET_IDS, (now - keep, FORGET_LIMIT))
             if outcomes:
@@ -126,19 +125,16 @@ class SQLiteInbox(SingleProcessDatabase):
         return inf
 
     def dead(self, limit: int) -> list[StoredEvent]:
-        """Return the first *limit* dead letters, in the order of receiving."""
         [[rows]] = self._fetch_all(_SELECT_DEAD, (limit,))
         return _stored_events(rows)
 
     def replay(self, ids: Iterable[str]) -> int:
-        """Make the dead letters *ids* wait again, without failures; return the number."""
         with self._transaction() as database:
             values = [(one,) for one in ids]
             database.executemany(OPEN_QUEUE_OF_DEAD, values)
             return database.executemany(REPLAY, values).rowcount
 
     def drop(self, ids: Iterable[str]) -> int:
-        """Delete the dead letters *ids*; return the number. The ids stay known."""
         with self._transaction() as database:
             now = time.time()
             return database.executemany(DROP, [(now, one) for one in ids]).rowcount
