@@ -82,15 +82,10 @@ class Curve(NamedTuple):
 class AdaptiveRate:
     """A rate, a window, and a pause of all calls: the lessons of refusals (429).
 
-    Without a refusal the rate is dormant. **A refusal** begins a refusal period: no call starts for
-    the seconds of the ``Retry-After``, or else for a tenth of a second. Then single calls probe, at
-    growing intervals, until a call is accepted. All refusals until then are one overload.
-
-    **The rate** is then 90 % of the most that was accepted a second, over any stretch of a
-    second or more up to that moment, the refusal period included. So a window of a minute that
-    took 600 calls in two seconds, and refused for 58, gives 10 a second. The rate grows along a
-    cubic curve: fast, slow around the failed rate, and faster again beyond, never over twice the
-    accepted rate, nor over the *ceiling*. Where refusals lasted, the curve takes three windows.
+    Without a refusal the rate is dormant. `Pace` describes a refusal period, and the rate after the
+    period. The accepted calls a second count over any stretch of a second or more up to the end of
+    the period. The rate then grows along a cubic curve: fast, slow around the failed rate, and faster
+    again beyond, never over twice the accepted rate, nor over the *ceiling*.
 
     Refusals at random lower nothing for long (`NoiseFilter`).
     """

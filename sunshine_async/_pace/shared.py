@@ -14,7 +14,7 @@ from functools import partial
 from math import inf
 from secrets import token_hex
 from threading import Event, RLock, Thread
-from typing import Final, Protocol, cast
+from typing import Final, cast
 from weakref import ref
 
 from attrs import evolve
@@ -33,7 +33,7 @@ from sunshine_async._pace.lease import (
     allocate,
 )
 from sunshine_async._pace.rate import LONGEST_PAUSE, PROBE_WAIT, AdaptiveRate
-from sunshine_async._pace.slots import Lane
+from sunshine_async._pace.slots import Lane, Slots
 
 UNKNOWN_MEMBERS: Final = 4
 """Members of a pool that has never been reached (assumed)."""
@@ -53,18 +53,6 @@ _NO_KEY: Final = "pace"
 """The name of a pool without a client."""
 
 
-class Queue(Protocol):
-    """The calls that wait: `Slots`."""
-
-    def demand(self) -> tuple[int, int]:
-        """Return the calls that could start now: interactive calls, calls of batches."""
-        ...
-
-    def wake_waiting(self) -> None:
-        """Wake the calls that may be next, although a timer would wake the calls."""
-        ...
-
-
 class Allowance(ABC):
     """A store of pools, for all processes that reach the store."""
 
@@ -76,23 +64,23 @@ class Allowance(ABC):
         than half a second; any exception means that the store can't be reached.
         """
 
-    def rate_for(self, queue: Queue, *, rate: float | None, burst: float) -> "SharedRate":
-        """Return the rate for a pace with the calls of *queue*."""
-        return SharedRate(self, queue, rate=rate, burst=burst)
+    def rate_for(self, slots: Slots, *, rate: float | None, burst: float) -> "SharedRate":
+        """Return the rate for a pace with the calls of *slots*."""
+        return SharedRate(self, slots, rate=rate, burst=burst)
 
 
 class SharedRate(AdaptiveRate):
     """The rate of a pool of processes, as one process sees the rate."""
 
     def __init__(
-        self, allowance: Allowance, queue: Queue, *, rate: float | None, burst: float
+        self, allowance: Allowance, slots: Slots, *, rate: float | None, burst: float
     ) -> None:
         super().__init__(rate or inf)
         self.key = _NO_KEY
         """The name of the pool."""
         self.is_active = True
         self._allowance: Final = allowance
-        self._queue: Final = ref(queue)  # weak: the thread must not keep a pace that nobody has
+        self._slots: Final = ref(slots)  # weak: the thread must not keep a pace that nobody has
         self._declared: Final = rate
         self._burst: Final = burst
         self.renew()
@@ -236,15 +224,15 @@ class SharedRate(AdaptiveRate):
             now = time.monotonic()
             if now - self._asked_at > _IDLE:
                 return
-            queue = self._queue()
-            if queue is None:  # the last reports, and what the holder learns from the reports
+            slots = self._slots()
+            if slots is None:  # the last reports, and what the holder learns from the reports
                 self._ask(0, 0)
                 self._ask(0, 0)
                 return
-            interactive, batch = self._demand(queue, now)
+            interactive, batch = self._demand(slots, now)
             lease = self._ask(interactive, batch)
-            queue.wake_waiting()
-            del queue
+            slots.wake_waiting()
+            del slots
             is_short = interactive + batch > lease.interactive + lease.batch
             if self._lesson is not None and self._lesson.starts_at is not None:
                 wait = 0.0  # the other members wait for the news
@@ -254,9 +242,9 @@ class SharedRate(AdaptiveRate):
                 wait = LEASE if now - self._asked_at < _ACTIVE else 10 * LEASE
             self._retry_at = time.monotonic() + wait if is_short else -inf
 
-    def _demand(self, queue: Queue, now: float) -> tuple[int, int]:
+    def _demand(self, slots: Slots, now: float) -> tuple[int, int]:
         """Return the calls that wait, in each lane, beyond the tokens that are there."""
-        interactive, batch = queue.demand()
+        interactive, batch = slots.demand()
         with self._lock:
             stock = self._stock if now < self._stock_until else [0, 0]
             return max(0, interactive - stock[0]), max(0, batch - stock[1])
