@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from itertools import count
 from typing import Any, Final, cast
 
-from attrs import define, field, frozen
+from attrs import asdict, define, field, frozen
 
 from sunshine_async._http.messages import Failure, Response
 from sunshine_async._pace.settings import Kinds, check_kinds
@@ -233,10 +233,13 @@ class Hooks:
         self, endpoint: object, lane: Lane, now: Callable[[], float]
     ) -> Generator["CallObserver"]:
         """Tell the hooks the beginning and the end of a call, which is the block."""
-        observer = CallObserver(self, next(_NUMBERS), str(endpoint), lane, self._base_url, now)
-        began = now()
+        subject: dict[str, Any] = {
+            "call": next(_NUMBERS), "endpoint": str(endpoint), "lane": lane,
+            "base_url": self._base_url,
+        }  # fmt: skip
+        observer, began = CallObserver(self, subject, now), now()
         try:
-            self.emit("call_started", lambda: CallStarted(**observer.subject))
+            self.emit("call_started", lambda: CallStarted(**subject))
             yield observer
         except BaseException as error:
             ended = observer.ended(error, now() - began)
@@ -250,26 +253,14 @@ class CallObserver:
     """Facts about one call for the hooks."""
 
     hooks: Hooks
-    call: int
-    endpoint: str
-    lane: Lane
-    base_url: str
+    subject: Mapping[str, Any]
+    """The values of a `CallStarted`."""
     now: Callable[[], float]
     attempts: int = 0
     waited: float = 0.0
     status: int | None = None
     _started: AttemptStarted | None = field(default=None, init=False)
     _began: float = field(default=0.0, init=False)
-
-    @property
-    def subject(self) -> dict[str, Any]:
-        """The values that tell a call from others."""
-        return {
-            "call": self.call,
-            "endpoint": self.endpoint,
-            "lane": self.lane,
-            "base_url": self.base_url,
-        }
 
     def start_attempt(
         self, headers: Mapping[str, str], *, attempt: int, waited: float, is_probe: bool
@@ -299,10 +290,7 @@ class CallObserver:
         self.hooks.emit(
             "attempt_ended",
             lambda: AttemptEnded(
-                **self.subject,
-                attempt=started.attempt,
-                waited=started.waited,
-                is_probe=started.is_probe,
+                **asdict(started, recurse=False),
                 seconds=seconds,
                 status=self.status,
                 fault=reply.fault if isinstance(reply, Failure) else None,
