@@ -16,6 +16,7 @@ from typing import Any, Final
 import anyio
 import httpx
 import uvicorn
+from attrs import define
 
 from sunshine_async.emulator.server import ConnectionProtocol, UvicornServer
 from sunshine_async.emulator.web import AsgiApp
@@ -38,6 +39,7 @@ class _InProcessTransport(httpx.ASGITransport):
         raise httpx.ReadTimeout(message, request=request)
 
 
+@define(eq=False, slots=False)
 class ServerThread:
     """Context manager, sync or async: serves an application on a socket, and gives the base URL.
 
@@ -45,26 +47,17 @@ class ServerThread:
     the first answer. Leaving cuts off running calls, then calls *at_end*.
     """
 
-    def __init__(
-        self,
-        app: Any,
-        host: str,
-        port: int,
-        *,
-        at_start: Callable[[str], object] = bool,
-        at_end: Callable[[], object] = bool,
-    ) -> None:
-        self._app: Final = app
-        self._at_start: Final = at_start
-        self._at_end: Final = at_end
-        self._host: Final = host
-        self._port: Final = port
+    _app: Any
+    _host: str
+    _port: int
+    at_start: Callable[[str], object] = bool
+    at_end: Callable[[], object] = bool
 
     def __enter__(self) -> str:
         self._socket = _bind(self._host, self._port)
         host = f"[{self._host}]" if ":" in self._host else self._host
         base_url = f"http://{host}:{self._socket.getsockname()[1]}"
-        self._at_start(base_url)
+        self.at_start(base_url)
         config = uvicorn.Config(
             self._app,
             http=ConnectionProtocol,
@@ -88,7 +81,7 @@ class ServerThread:
         self._server.stop()
         self._thread.join()
         self._socket.close()
-        self._at_end()
+        self.at_end()
 
     async def __aenter__(self) -> str:
         return self.__enter__()  # quick, and no cancellation point inside

@@ -31,6 +31,7 @@ class _CommitGroup:
         return bool(self.size or self.begun or self.started_through or self.timeline)
 
 
+@define(eq=False)
 class JournalWriter:
     """Writes to *journal* in a thread while `run` runs.
 
@@ -40,26 +41,19 @@ class JournalWriter:
     so does *on_error*.
     """
 
-    def __init__(
-        self,
-        journal: JobJournal,
-        sums: Callable[[], Mapping[str, str]],
-        on_done: Callable[[Done], None],
-        on_error: Callable[[JournalError], None],
-    ) -> None:
-        self._journal: Final = journal
-        self._sums: Final = sums
-        self._on_done: Final = on_done
-        self._on_error: Final = on_error
-        self._group = _CommitGroup()
-        self._wake = anyio.Event()
-        self._flush = anyio.Event()
-        self._closed = False
-        self._started_through = 0  # all rows through this number are marked as begun on disk
-        self._requested_through = 0  # the same, requested
-        self._ahead = 0
-        self._error: JournalError | None = None
-        self._about: dict[str, str] = {}  # the last that was written
+    _journal: JobJournal
+    _sums: Callable[[], Mapping[str, str]]
+    _on_done: Callable[[Done], None]
+    _on_error: Callable[[JournalError], None]
+    _group: _CommitGroup = field(factory=_CommitGroup)
+    _wake: anyio.Event = field(factory=anyio.Event)
+    _flush: anyio.Event = field(factory=anyio.Event)
+    _closed: bool = False
+    _started_through: int = 0  # all rows through this number are marked as begun on disk
+    _requested_through: int = 0  # the same, requested
+    _ahead: int = 0
+    _error: JournalError | None = None
+    _about: dict[str, str] = field(factory=dict[str, str])  # the last that was written
 
     @property
     def backlogged(self) -> bool:
