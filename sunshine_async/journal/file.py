@@ -95,6 +95,11 @@ class DatabaseFile:
         self._real: Final = Path(os.path.realpath(name))
         self._wal: Final = Path(f"{self._real}-wal")
 
+    @property
+    def name(self) -> str:
+        """The path."""
+        return str(self.path)
+
     def _check_place(self) -> None:
         """Raise *ERROR* unless there is a regular file."""
         with self._system_errors():

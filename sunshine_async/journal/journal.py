@@ -43,11 +43,6 @@ class Journal(JournalFile, SingleProcessDatabase, JobJournal):
 
     TABLES = sql.CREATE_TABLES
 
-    @property
-    def name(self) -> str:
-        """The path."""
-        return str(self.path)
-
     def _commit(self, work: Callable[[Database], T]) -> T:
         with self._transaction() as database:
             return work(database)

@@ -134,11 +134,6 @@ class JournalReader(JournalFile, JournalQueries):
     }
 
     @property
-    def name(self) -> str:
-        """The path."""
-        return str(self.path)
-
-    @property
     def running(self) -> bool:
         """True while a process has the journal for a job."""
         return is_locked(self.path)
