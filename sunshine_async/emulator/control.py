@@ -64,10 +64,10 @@ def router(world: World) -> Router:
             post(PREFIX + "support", partial(_store_lines, world.add_support)),
             post(PREFIX + "dixa/definitions", partial(_store_lines, world.dixa.define)),
             post(PREFIX + "dixa/conversations", partial(_store_lines, handlers.add_conversation)),
-            post(PREFIX + "faults", handlers.script),
-            post(PREFIX + "say", handlers.say),
+            post(PREFIX + "faults", partial(_act, handlers.script)),
+            post(PREFIX + "say", partial(_act, handlers.say)),
             post(PREFIX + "webhooks/{service}", handlers.add_webhooks),
-            post(PREFIX + "deliver", handlers.deliver),
+            post(PREFIX + "deliver", partial(_act, handlers.deliver)),
             Route(PREFIX + "deliveries", handlers.deliveries),
             Route(PREFIX + "media/{path:path}", handlers.media),
             post(PREFIX + "reset", handlers.reset),
@@ -108,30 +108,17 @@ class _Handlers:
         add = self._world.add_webhook
         return await _store_lines(lambda webhook: add(service, webhook, app_id=app_id), request)
 
-    async def deliver(self, request: Request) -> Response:
-        try:
-            event = _EVENT.validate_strictly(_parse(await request.body()))
-            return Response(orjson.dumps({"id": self._world.deliver(**event)}), media_type=_JSON)
-        except ValueError as error:
-            return _problem(400, str(error))
+    def deliver(self, data: Any) -> dict[str, str]:
+        return {"id": self._world.deliver(**_EVENT.validate_strictly(data))}
 
     async def deliveries(self, _: Request) -> Response:
         return _json_lines(self._world.deliveries())
 
-    async def script(self, request: Request) -> Response:
-        try:
-            mishap = parse_mishap(_parse(await request.body()))
-        except ValueError as error:
-            return _problem(400, str(error))
-        self._world.faults.append(mishap)
-        return Response(status_code=204)
+    def script(self, data: Any) -> None:
+        self._world.faults.append(parse_mishap(data))
 
-    async def say(self, request: Request) -> Response:
-        try:
-            said = _SAID.validate_strictly(_parse(await request.body()))
-            return Response(orjson.dumps(self._world.say(**said)), media_type=_JSON)
-        except ValueError as error:
-            return _problem(400, str(error))
+    def say(self, data: Any) -> dict[str, str]:
+        return self._world.say(**_SAID.validate_strictly(data))
 
     async def media(self, request: Request) -> Response:
         try:
@@ -147,6 +134,17 @@ class _Handlers:
         except Refusal as refusal:
             return _problem(refusal.status, str(refusal))
         return Response(status_code=204)
+
+
+async def _act(act: Callable[[Any], object], request: Request) -> Response:
+    """Call *act* with the body; respond with the result, or without a body if there is none."""
+    try:
+        result = act(_parse(await request.body()))
+    except ValueError as error:
+        return _problem(400, str(error))
+    if result is None:
+        return Response(status_code=204)
+    return Response(orjson.dumps(result), media_type=_JSON)
 
 
 async def _store_lines(store: Callable[[Any], Mapping[str, Any]], request: Request) -> Response:
