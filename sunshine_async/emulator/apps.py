@@ -31,10 +31,10 @@ from sunshine_async.emulator.fields import (
     refuse,
     text_schema,
 )
-from sunshine_async.emulator.integrations import KEY_BODY, new_key
-from sunshine_async.emulator.platform import V2, ApiPart, Platform
+from sunshine_async.emulator.integrations import KeyApi
+from sunshine_async.emulator.platform import V2, Platform
 from sunshine_async.emulator.service import Operation, OperationRequest, Reply
-from sunshine_async.emulator.tables import METADATA_LIMIT, merged_metadata, page
+from sunshine_async.emulator.tables import METADATA_LIMIT, Table, merged_metadata, page
 
 REDIRECT: Final = "https://partner.example/callback"
 """The address of the integration's owner, for the answer of Authorize without ``redirect_uri``."""
@@ -60,8 +60,10 @@ TOKEN_BODY: Final = object_schema(
 ).with_fields(grant_type=text_schema(enum=("authorization_code",)))
 
 
-class AppApi(ApiPart):
+class AppApi(KeyApi):
     """Apps, keys of an app, and the tokens of OAuth."""
+
+    _owner = ("App", "app", "app")
 
     def __init__(self, platform: Platform, count: Callable[[str], None]) -> None:
         super().__init__(platform, count)
@@ -71,10 +73,7 @@ class AppApi(ApiPart):
             Operation(V2["GetApp"], self._get),
             Operation(V2["UpdateApp"], self._update, UPDATE_BODY),
             Operation(V2["DeleteApp"], self._delete),
-            Operation(V2["CreateAppKey"], self._create_key, KEY_BODY),
-            Operation(V2["ListAppKeys"], self._list_keys),
-            Operation(V2["GetAppKey"], self._get_key),
-            Operation(V2["DeleteAppKey"], self._delete_key),
+            *self._key_operations(),
             Operation(V2["GetTokenInfo"], self._token_info),
             Operation(V2["Authorize"], self._authorize, is_public=True),
             Operation(V2["GetToken"], self._token, TOKEN_BODY, is_public=True),
@@ -106,19 +105,8 @@ class AppApi(ApiPart):
         self._app(request).delete()
         return self._done("delete_app")
 
-    def _create_key(self, request: OperationRequest) -> Reply:
-        key = new_key(self._platform, self._app(request).table("keys"), "app", request.body)
-        return self._done("create_app_key", {"key": key}, status=201)
-
-    def _list_keys(self, request: OperationRequest) -> Reply:
-        return Reply(200, {"keys": [*self._app(request).table("keys").rows.values()]})
-
-    def _get_key(self, request: OperationRequest) -> Reply:
-        return Reply(200, {"key": self._app(request).table("keys").get(request.path["key_id"])})
-
-    def _delete_key(self, request: OperationRequest) -> Reply:
-        self._app(request).table("keys").remove(request.path["key_id"])
-        return self._done("delete_app_key")
+    def _keys(self, request: OperationRequest) -> Table:
+        return self._app(request).table("keys")
 
     def _token_info(self, request: OperationRequest) -> Reply:
         app = self._platform.app_of(request.authorization)

@@ -12,8 +12,9 @@ Assumed, where the specification is silent:
 - ``me`` is the custom integration of the caller's key or OAuth token; else a 404.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from sunshine_async.emulator.app_store import AppStore
 from sunshine_async.emulator.fields import (
@@ -45,8 +46,48 @@ INTEGRATION: Final = Schema(type="object", kinds=INTEGRATIONS)
 KEY_BODY: Final = object_schema("displayName", displayName=DISPLAY_NAME)
 
 
-class IntegrationApi(ApiPart):
+class KeyApi(ApiPart):
+    """Base class of a part with keys: keys of an app, or of a custom integration."""
+
+    _owner: ClassVar[tuple[str, str, str]]
+    """The owner of the keys in the names of operations and of effects, and before the id of a key."""
+
+    @abstractmethod
+    def _keys(self, request: OperationRequest) -> Table:
+        """Return the keys of the owner; raise `Refusal` for an owner without keys."""
+
+    def _key_operations(self) -> tuple[Operation, ...]:
+        owner, _, _ = self._owner
+        return (
+            Operation(V2[f"Create{owner}Key"], self._create_key, KEY_BODY),
+            Operation(V2[f"List{owner}Keys"], self._list_keys),
+            Operation(V2[f"Get{owner}Key"], self._get_key),
+            Operation(V2[f"Delete{owner}Key"], self._delete_key),
+        )
+
+    def _create_key(self, request: OperationRequest) -> Reply:
+        table, (_, owner, prefix) = self._keys(request), self._owner
+        if len(table.rows) >= MAX_KEYS:
+            refuse(f"the number of keys is limited to {MAX_KEYS}")
+        key_id, secret = f"{prefix}_{self._platform.new_id()}", self._platform.new_secret()
+        key = table.put({"id": key_id, **without_none(request.body), "secret": secret})
+        return self._done(f"create_{owner}_key", {"key": key}, status=201)
+
+    def _list_keys(self, request: OperationRequest) -> Reply:
+        return Reply(200, {"keys": [*self._keys(request).rows.values()]})
+
+    def _get_key(self, request: OperationRequest) -> Reply:
+        return Reply(200, {"key": self._keys(request).get(request.path["key_id"])})
+
+    def _delete_key(self, request: OperationRequest) -> Reply:
+        self._keys(request).remove(request.path["key_id"])
+        return self._done(f"delete_{self._owner[1]}_key")
+
+
+class IntegrationApi(KeyApi):
     """Integrations of an app, and webhooks and keys of custom integrations."""
+
+    _owner = ("CustomIntegration", "integration", "int")
 
     def __init__(self, platform: Platform, count: Callable[[str], None]) -> None:
         super().__init__(platform, count)
@@ -61,10 +102,7 @@ class IntegrationApi(ApiPart):
             Operation(V2["GetWebhook"], self._get_webhook),
             Operation(V2["UpdateWebhook"], self._update_webhook, WEBHOOK_UPDATE_BODY),
             Operation(V2["DeleteWebhook"], self._delete_webhook),
-            Operation(V2["CreateCustomIntegrationKey"], self._create_key, KEY_BODY),
-            Operation(V2["ListCustomIntegrationKeys"], self._list_keys),
-            Operation(V2["GetCustomIntegrationKey"], self._get_key),
-            Operation(V2["DeleteCustomIntegrationKey"], self._delete_key),
+            *self._key_operations(),
         )
 
     def _create(self, request: OperationRequest) -> Reply:
@@ -127,21 +165,6 @@ class IntegrationApi(ApiPart):
         table.remove(request.path["webhook_id"])
         return self._done("delete_webhook")
 
-    def _create_key(self, request: OperationRequest) -> Reply:
-        table = self._keys(request)
-        key = new_key(self._platform, table, "int", request.body)
-        return self._done("create_integration_key", {"key": key}, status=201)
-
-    def _list_keys(self, request: OperationRequest) -> Reply:
-        return Reply(200, {"keys": [*self._keys(request).rows.values()]})
-
-    def _get_key(self, request: OperationRequest) -> Reply:
-        return Reply(200, {"key": self._keys(request).get(request.path["key_id"])})
-
-    def _delete_key(self, request: OperationRequest) -> Reply:
-        self._keys(request).remove(request.path["key_id"])
-        return self._done("delete_integration_key")
-
     def _integration(self, request: OperationRequest) -> tuple[AppStore, Row]:
         app, integration_id = self._app(request), request.path["integration_id"]
         if integration_id == "me":
@@ -174,19 +197,6 @@ class IntegrationApi(ApiPart):
 
     def _respond(self, effect: str, app: AppStore, row: Row, status: int = 200) -> Reply:
         return self._done(effect, {"integration": _view(app, row)}, status=status)
-
-
-def new_key(platform: Platform, table: Table, prefix: str, body: Mapping[str, Any]) -> Row:
-    """Store a new key; return the key. Raise `Refusal` (400) for a key too many."""
-    if len(table.rows) >= MAX_KEYS:
-        refuse(f"the number of keys is limited to {MAX_KEYS}")
-    return table.put(
-        {
-            "id": f"{prefix}_{platform.new_id()}",
-            **without_none(body),
-            "secret": platform.new_secret(),
-        }
-    )
 
 
 def _require_room(app: AppStore) -> None:

@@ -35,6 +35,7 @@ from sunshine_async.emulator.channels import ChannelApi
 from sunshine_async.emulator.conversations import ConversationApi
 from sunshine_async.emulator.fields import (
     BOOLEAN,
+    METADATA,
     OBJECTS,
     TEXT,
     JsonObject,
@@ -43,6 +44,7 @@ from sunshine_async.emulator.fields import (
     array_schema,
     object_schema,
     refuse,
+    text_schema,
 )
 from sunshine_async.emulator.integrations import IntegrationApi
 from sunshine_async.emulator.messages import MessageApi
@@ -55,31 +57,27 @@ from sunshine_async.sunshine import users
 EMAIL_FILTER: Final = "filter[identities.email]"
 
 _NAMES: Final = {
-    "givenName": Schema(type="string", min_length=1, max_length=128, nullable=True),
-    "surname": Schema(type="string", min_length=1, max_length=128, nullable=True),
-    "email": Schema(type="string", format="email", min_length=1, max_length=128, nullable=True),
+    **dict.fromkeys(("givenName", "surname"), text_schema(1, 128, nullable=True)),
+    "email": text_schema(1, 128, format="email", nullable=True),
 }
 PROFILE: Final = object_schema(
     **_NAMES,
-    avatarUrl=Schema(type="string", format="uri", min_length=1, max_length=2048, nullable=True),
-    locale=Schema(type="string", min_length=1, max_length=64, nullable=True),
+    avatarUrl=text_schema(1, 2048, format="uri", nullable=True),
+    locale=text_schema(1, 64, nullable=True),
 )
 UPDATE_BODY: Final = object_schema(
     signedUpAt=Schema(type="string", format="time"),
-    toBeRetained=Schema(type="boolean"),
+    toBeRetained=BOOLEAN,
     profile=PROFILE,
-    metadata=Schema(type="object", format="flat", nullable=True),
+    metadata=METADATA,
 )
-_EXTERNAL_ID: Final = Schema(type="string", min_length=1, max_length=1024)
+_EXTERNAL_ID: Final = text_schema(1, 1024)
 CREATE_BODY: Final = UPDATE_BODY.with_fields(
-    externalId=_EXTERNAL_ID,
-    brandId=Schema(type="string", min_length=1, max_length=24, nullable=True),
+    externalId=_EXTERNAL_ID, brandId=text_schema(1, 24, nullable=True)
 )
 SYNC_BODY: Final = object_schema(survivingZendeskId=TEXT)
-IDENTITY: Final = object_schema(
-    type=TEXT, value=Schema(type="string", min_length=1, max_length=128), verification=TEXT
-)
-_ID: Final = Schema(type="string", min_length=1)
+IDENTITY: Final = object_schema(type=TEXT, value=text_schema(1, 128), verification=TEXT)
+_ID: Final = text_schema(1)
 STORED: Final = CREATE_BODY.with_fields(
     id=_ID,
     zendeskId=_ID,
