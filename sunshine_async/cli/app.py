@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Final
@@ -51,7 +52,6 @@ from sunshine_async.cli.import_options import (
 )
 from sunshine_async.cli.job import job
 from sunshine_async.cli.options import (
-    CREDENTIALS,
     AppId,
     BaseUrl,
     HelpCommand,
@@ -63,6 +63,7 @@ from sunshine_async.cli.options import (
     SignalInterrupt,
     Status,
     Yes,
+    credential,
     exit_on_error,
     number,
     option,
@@ -154,61 +155,59 @@ def demo(
         raise typer.Exit(anyio.run(demonstration.run_demo, Printer(), number))
 
 
-_ANSWERS: Final = "Answers"
-_WEBHOOKS: Final = "Webhooks"
+_answers: Final = partial(option, rich_help_panel="Answers")
+_webhooks: Final = partial(option, rich_help_panel="Webhooks")
 
 _EmulatorRate = Annotated[
     float | None,
-    option(
+    _answers(
         parser=number("requests a second", above=0),
         metavar="N",
         help="Requests a second; requests over the limit get 429. Default: no limit.",
-        rich_help_panel=_ANSWERS,
     ),
 ]
 _Latency = Annotated[
     float,
-    typer.Option(
+    _answers(
         parser=number("seconds"),
         metavar="SECONDS",
         help="Seconds that each answer takes.",
-        rich_help_panel=_ANSWERS,
+        show_default=True,
     ),
 ]
 _Fail = Annotated[
     float,
-    typer.Option(
+    _answers(
         parser=number("failing calls, as a fraction", high=1),
         metavar="FRACTION",
         help="Fraction of calls that fail, such as 0.02.",
-        rich_help_panel=_ANSWERS,
+        show_default=True,
     ),
 ]
 _Seed = Annotated[
     int | None,
-    option(
+    _answers(
         parser=number("a seed", whole=True),
         metavar="N",
         help="Seed of the random faults: the same seed gives the same faults.",
-        rich_help_panel=_ANSWERS,
     ),
 ]
 _WebhookRetry = Annotated[
     float,
-    typer.Option(
+    _webhooks(
         parser=number("seconds"),
         metavar="SECONDS",
         help="Seconds before a webhook is tried again; later waits are longer.",
-        rich_help_panel=_WEBHOOKS,
+        show_default=True,
     ),
 ]
 _WebhookFaults = Annotated[
     float,
-    typer.Option(
+    _webhooks(
         parser=number("deliveries, as a fraction", high=1),
         metavar="FRACTION",
         help="Fraction of webhook deliveries sent twice, and again after a lost answer; above 0 also late and with several events.",
-        rich_help_panel=_WEBHOOKS,
+        show_default=True,
     ),
 ]
 
@@ -223,19 +222,11 @@ def emulator(
     seed: _Seed = None,
     key: Annotated[
         list[str] | None,
-        option(
-            metavar="ID:SECRET",
-            help="An accepted key. Default: all keys. Repeatable.",
-            rich_help_panel=CREDENTIALS,
-        ),
+        credential(metavar="ID:SECRET", help="An accepted key. Default: all keys. Repeatable."),
     ] = None,
     token: Annotated[
         list[str] | None,
-        option(
-            metavar="TOKEN",
-            help="An accepted token. Default: all tokens. Repeatable.",
-            rich_help_panel=CREDENTIALS,
-        ),
+        credential(metavar="TOKEN", help="An accepted token. Default: all tokens. Repeatable."),
     ] = None,
     state: Annotated[
         Path | None, option(metavar="FILE", help="A file that keeps the users for the next start.")

@@ -6,6 +6,7 @@ import shlex
 import signal
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing, suppress
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -68,31 +69,30 @@ def cluster_place(address: str) -> Place:
     return place
 
 
+_cluster: Final = partial(option, rich_help_panel="Cluster")
 ClusterAddress = Annotated[
     Any,
-    option(
+    _cluster(
         "--cluster",
         parser=cluster_place,
         metavar="URL",
         help="Let workers import the parts of the file; the journal is in this PostgreSQL database.",
-        rich_help_panel="Cluster",
     ),
 ]
 Parts = Annotated[
     int,
-    typer.Option(
+    _cluster(
         parser=number("parts", low=1, high=10_000, whole=True),
         metavar="N",
         help="With --cluster: the number of parts. Rows of a user are in the same part.",
-        rich_help_panel="Cluster",
+        show_default=True,
     ),
 ]
 SharedFile = Annotated[
     bool,
-    option(
+    _cluster(
         "--shared-file",
         help="With --cluster: the workers read FILE themselves, from the same path. Default: the file travels in the database, and is deleted at the end.",
-        rich_help_panel="Cluster",
     ),
 ]
 

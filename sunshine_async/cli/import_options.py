@@ -4,6 +4,7 @@ import re
 import shlex
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -31,13 +32,13 @@ _COMPANIONS: Final[Mapping[str, str]] = {
     "show_data": "report",
 }
 """Options without an effect alone, each with the option that gives the effect."""
-_FILE: Final = "File"
-_ROWS: Final = "Rows"
-_SPEED: Final = "Speed"
-_END: Final = "Giving up"
-_JOURNAL: Final = "Journal"
-_AGAIN: Final = "Runs with the same journal"
-_OUTPUT: Final = "Output"
+_file: Final = partial(option, rich_help_panel="File")
+_rows: Final = partial(option, rich_help_panel="Rows")
+_speed: Final = partial(option, rich_help_panel="Speed")
+_end: Final = partial(option, rich_help_panel="Giving up")
+_journal: Final = partial(option, rich_help_panel="Journal")
+_again: Final = partial(option, rich_help_panel="Runs with the same journal")
+_output: Final = partial(option, rich_help_panel="Output")
 
 File = Annotated[
     str, typer.Argument(metavar="FILE", help=".jsonl or .csv, also with .gz; - is standard input.")
@@ -50,95 +51,81 @@ ModeOption = Annotated[
 ]
 Rename = Annotated[
     list[str] | None,
-    option(
-        "--map",
-        metavar="FIELD=COLUMN",
-        help="The column or key of FIELD. Repeatable.",
-        rich_help_panel=_ROWS,
-    ),
+    _rows("--map", metavar="FIELD=COLUMN", help="The column or key of FIELD. Repeatable."),
 ]
 Skip = Annotated[
     list[str] | None,
-    option(
+    _rows(
         metavar="COLUMN",
         help="A column or key that is not sent. Repeatable. Here and in --map, #3 is the third column.",
-        rich_help_panel=_ROWS,
     ),
 ]
 OnlyMapped = Annotated[
     bool,
-    option(
+    _rows(
         "--only-mapped",
         help="Skip all columns or keys that are neither in --map nor the name of a field.",
-        rich_help_panel=_ROWS,
     ),
 ]
 FileEncoding = Annotated[
     str,
-    typer.Option(
+    _file(
         metavar="NAME",
         help="Encoding of FILE: utf-8, utf-16, cp1252 (Excel on Windows), latin-1 ...",
-        rich_help_panel=_FILE,
+        show_default=True,
     ),
 ]
 Timezone = Annotated[
     str | None,
-    option(
+    _rows(
         metavar="ZONE",
         help="The zone of times without a zone, such as Europe/Berlin. A date is the beginning of the day.",
-        rich_help_panel=_ROWS,
     ),
 ]
 DateFormat = Annotated[
     list[str] | None,
-    option(
+    _rows(
         metavar="FORMAT",
         help="Format of times besides ISO 8601: '%d/%m/%Y %H:%M' reads 21/05/2020 15:53. Repeatable.",
-        rich_help_panel=_ROWS,
     ),
 ]
 Region = Annotated[
     str | None,
-    option(
+    _rows(
         metavar="REGION",
         help="Turn phone numbers into E.164; numbers without a country code are numbers of this region, such as DE. For Dixa.",
-        rich_help_panel=_ROWS,
     ),
 ]
 Concurrency = Annotated[
     Any,
-    option(
+    _speed(
         parser=parse_concurrency,
         metavar="N|auto",
         help="Calls under way at once. Default: 64, or 8 if a call has a hundred rows (Dixa); auto finds the number that is enough.",
-        rich_help_panel=_SPEED,
     ),
 ]
 Rate = Annotated[
     float | None,
-    option(
+    _speed(
         parser=number("calls a second", above=0),
         metavar="N",
         help="Calls a second, at most. Dixa's default: 10.",
-        rich_help_panel=_SPEED,
     ),
 ]
 PaceAddress = Annotated[
     str | None,
-    option(
+    _speed(
         "--pace",
         metavar="ADDRESS",
         help="Share the rate with all processes: file:/run/sunshine.pace, or redis://...",
-        rich_help_panel=_SPEED,
     ),
 ]
 MaxFailures = Annotated[
     int | None,
-    option(
+    _end(
         parser=number("rows", whole=True),
         metavar="N",
         help="Give up when more rows than this were not done; with --cluster, in all parts together.",
-        rich_help_panel=_END,
     ),
 ]
 DryRun = Annotated[
@@ -150,133 +137,105 @@ DryRun = Annotated[
 ]
 Journal = Annotated[
     Any,
-    option(
+    _journal(
         parser=journal_place,
         metavar="FILE|URL",
         help="A file, or a PostgreSQL database, that records the state of each row: the same command, run again, goes on.",
-        rich_help_panel=_JOURNAL,
     ),
 ]
 KeptDuplicates = Annotated[
     Duplicates | None,
-    option(
+    _journal(
         parser=choice(Duplicates),
         metavar="WHICH",
         help="Rows with the same key that are sent: last, first, all, or fail (send nothing). Default: last.",
-        rich_help_panel=_JOURNAL,
     ),
 ]
 RetryFailed = Annotated[
-    bool,
-    option(
-        "--retry-failed",
-        help="Send failed rows again, except users already created.",
-        rich_help_panel=_AGAIN,
-    ),
+    bool, _again("--retry-failed", help="Send failed rows again, except users already created.")
 ]
 RetryUnknown = Annotated[
     bool,
-    option(
+    _again(
         "--retry-unknown",
         help="Look up unknown rows, or send the rows again. A message is looked up, and sent again if it isn't there.",
-        rich_help_panel=_AGAIN,
     ),
 ]
 AcceptChangedSource = Annotated[
     bool,
-    option(
+    _again(
         "--accept-changed-source",
         help="Go on although the file has changed: rows that are done and haven't changed are skipped; changed and new rows are sent.",
-        rich_help_panel=_AGAIN,
     ),
 ]
 Full = Annotated[
-    bool,
-    option(
-        "--full",
-        help="Upsert also rows that haven't changed since the last import.",
-        rich_help_panel=_AGAIN,
-    ),
+    bool, _again("--full", help="Upsert also rows that haven't changed since the last import.")
 ]
 KeepBodies = Annotated[
-    bool,
-    option(
-        "--keep-bodies",
-        help="Keep the content of each row in the journal.",
-        rich_help_panel=_JOURNAL,
-    ),
+    bool, _journal("--keep-bodies", help="Keep the content of each row in the journal.")
 ]
 MaxOutage = Annotated[
     float,
-    typer.Option(
+    _end(
         parser=number("seconds"),
         metavar="SECONDS",
         help="Seconds to wait for a service that can't be reached; then give up. Without a journal, 30 at most for a service that hasn't answered yet.",
-        rich_help_panel=_END,
+        show_default=True,
     ),
 ]
 Grace = Annotated[
     float,
-    typer.Option(
+    _end(
         parser=number("seconds"),
         metavar="SECONDS",
         help="Seconds that calls under way get to end after an interrupt.",
-        rich_help_panel=_END,
+        show_default=True,
     ),
 ]
 AsJson = Annotated[
     bool,
-    option(
+    _output(
         "--json",
         help="The summary as one line of JSON; on stderr one line for each row not done, and each note.",
-        rich_help_panel=_OUTPUT,
     ),
 ]
 
 FileFormat = Annotated[
     Format | None,
-    option(
-        parser=choice(Format),
-        metavar="jsonl|csv",
-        help="Format of FILE. Default: from the name.",
-        rich_help_panel=_FILE,
+    _file(
+        parser=choice(Format), metavar="jsonl|csv", help="Format of FILE. Default: from the name."
     ),
 ]
 Delimiter = Annotated[
     str,
-    typer.Option(
+    _file(
         metavar="SIGN",
         help="Separator of the cells in a CSV file: , or ; or tab. A first line sep=; says it, too.",
-        rich_help_panel=_FILE,
+        show_default=True,
     ),
 ]
 EmptyCell = Annotated[
     Empty,
-    typer.Option(
+    _rows(
         parser=choice(Empty),
         metavar="leave|null",
         help="An empty cell: leave the field out, or clear the field. Default: leave.",
-        show_default=False,
-        rich_help_panel=_ROWS,
     ),
 ]
 
 
 ReportPath = Annotated[
     Path | None,
-    option(
+    _output(
         "--report",
         metavar="FILE",
         help="Write an HTML page about the job: outcomes, reasons, charts, next steps. An earlier report is replaced.",
-        rich_help_panel=_OUTPUT,
     ),
 ]
 ShowData = Annotated[
     bool,
-    option(
-        "--show-data",
-        help="With --report: show the texts of the service, which may name people.",
-        rich_help_panel=_OUTPUT,
+    _output(
+        "--show-data", help="With --report: show the texts of the service, which may name people."
     ),
 ]
 

@@ -126,8 +126,8 @@ def describe_error(error: Exception) -> str:
 
 
 option: Final = partial(typer.Option, show_default=False)  # where None is the default
-CREDENTIALS: Final = "Credentials"
-"""Panel, in the help of a command, of the options that connect to a service."""
+credential: Final = partial(option, rich_help_panel="Credentials")
+"""An option that connects to a service, in a panel of the help."""
 
 
 def _hide_types(params: Any) -> Any:
@@ -188,34 +188,30 @@ ServiceName = Annotated[
 ]
 BaseUrl = Annotated[
     str | None,
-    option(
+    credential(
         metavar="URL",
         help="Root URL of the service's API. Or set SUNSHINE_BASE_URL, SMOOCH_BASE_URL or DIXA_BASE_URL; for https://acme.zendesk.com/sc set SUNSHINE_SUBDOMAIN or SMOOCH_SUBDOMAIN to acme.",
-        rich_help_panel=CREDENTIALS,
     ),
 ]
 AppId = Annotated[
     str | None,
-    option(
+    credential(
         metavar="ID",
         help="Id of the app. Or set SUNSHINE_APP_ID or SMOOCH_APP_ID.",
-        rich_help_panel=CREDENTIALS,
     ),
 ]
 KeyId = Annotated[
     str | None,
-    option(
+    credential(
         metavar="ID",
         help="Id of the API key. Or set SUNSHINE_KEY_ID or SMOOCH_KEY_ID.",
-        rich_help_panel=CREDENTIALS,
     ),
 ]
 SecretFile = Annotated[
     Path | None,
-    option(
+    credential(
         metavar="FILE",
         help="File with the secret of the API key, or with Dixa's API token. Or set SUNSHINE_KEY_SECRET, SMOOCH_KEY_SECRET or DIXA_API_TOKEN. If all are missing, a terminal prompts for the secret.",
-        rich_help_panel=CREDENTIALS,
     ),
 ]
 BrandId = Annotated[

@@ -9,11 +9,11 @@ import typer
 
 from sunshine_async import ConfigurationError
 from sunshine_async.cli.options import (
-    CREDENTIALS,
     HelpCommand,
     HelpGroup,
     Port,
     ServiceName,
+    credential,
     exit_on_error,
     option,
 )
@@ -30,10 +30,9 @@ webhooks: Final = typer.Typer(
 
 SecretFile = Annotated[
     Path | None,
-    option(
+    credential(
         metavar="FILE",
         help="File with the secret of the webhook. Or set SUNSHINE_WEBHOOK_SECRET, SMOOCH_WEBHOOK_SECRET or DIXA_WEBHOOK_SECRET.",
-        rich_help_panel=CREDENTIALS,
     ),
 ]
 
