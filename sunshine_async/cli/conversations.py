@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable, Coroutine, Iterable
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar, cast
 
 import anyio
@@ -23,7 +22,7 @@ from sunshine_async.cli.options import (
     number,
     option,
 )
-from sunshine_async.cli.services import SERVICES, ConnectionOptions, can_prompt
+from sunshine_async.cli.services import SERVICES, ConnectionOptions, call_options
 from sunshine_async.cli.streams import emit_json
 
 T = TypeVar("T")
@@ -72,7 +71,7 @@ def list_conversations(
         if (user_id is None) == (external_id is None):
             message = "which user? Give --user-id or --external-id, and not both"
             raise ConfigurationError(message)
-        _print_lines(_call(find, _options(base_url, app_id, key_id, secret_file)))
+        _print_lines(_call(find, call_options(base_url, app_id, key_id, secret_file)))
 
 
 @conversations.command("get", cls=HelpCommand)
@@ -94,7 +93,7 @@ def get_conversation(
         emit_json(sys.stdout, _codec.unstructure(found), indent=2)
 
     with exit_on_error(Status.TROUBLE):
-        _call(find, _options(base_url, app_id, key_id, secret_file))
+        _call(find, call_options(base_url, app_id, key_id, secret_file))
 
 
 @messages.command("list", cls=HelpCommand)
@@ -120,7 +119,7 @@ def list_messages(
         return found[-limit:]
 
     with exit_on_error(Status.TROUBLE):
-        _print_lines(_call(find, _options(base_url, app_id, key_id, secret_file)))
+        _print_lines(_call(find, call_options(base_url, app_id, key_id, secret_file)))
 
 
 @messages.command("send", cls=HelpCommand)
@@ -159,16 +158,7 @@ def send_message(
         return await client.messages.send_text(id, text, once=once, sent_before=earlier)
 
     with exit_on_error(Status.TROUBLE):
-        _print_lines(_call(send, _options(base_url, app_id, key_id, secret_file)))
-
-
-def _options(
-    base_url: str | None, app_id: str | None, key_id: str | None, secret_file: Path | None
-) -> ConnectionOptions:
-    return ConnectionOptions(
-        base_url=base_url, app_id=app_id, key_id=key_id, secret_file=secret_file,
-        may_ask=can_prompt(),
-    )  # fmt: skip
+        _print_lines(_call(send, call_options(base_url, app_id, key_id, secret_file)))
 
 
 def _call(

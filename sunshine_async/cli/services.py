@@ -66,6 +66,16 @@ class ConnectionOptions:
         return self.pace or os.environ.get("SUNSHINE_PACE")
 
 
+def call_options(
+    base_url: str | None, app_id: str | None, key_id: str | None, secret_file: Path | None
+) -> ConnectionOptions:
+    """Return the options of a connection for a single call."""
+    return ConnectionOptions(
+        base_url=base_url, app_id=app_id, key_id=key_id, secret_file=secret_file,
+        may_ask=can_prompt(),
+    )  # fmt: skip
+
+
 @frozen
 class CliService:
     """A service of the command line."""

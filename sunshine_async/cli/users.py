@@ -22,7 +22,7 @@ from sunshine_async.cli.options import (
     Yes,
     exit_on_error,
 )
-from sunshine_async.cli.services import ConnectionOptions, can_prompt, confirm, find_service
+from sunshine_async.cli.services import ConnectionOptions, call_options, confirm, find_service
 from sunshine_async.cli.streams import emit, emit_json
 
 users: Final = typer.Typer(cls=HelpGroup, help="Get or delete a single user.", no_args_is_help=True)
@@ -55,10 +55,7 @@ def get_user(
 
     Exit status: 0 found; 1 not found, or no answer; 2 could not start.
     """
-    connection = ConnectionOptions(
-        base_url=base_url, app_id=app_id, key_id=key_id, secret_file=secret_file,
-        may_ask=can_prompt(),
-    )  # fmt: skip
+    connection = call_options(base_url, app_id, key_id, secret_file)
 
     async def main() -> None:
         user = await _call(_GET, service, id, UserOptions(brand_id=brand_id), connection)
@@ -87,10 +84,7 @@ def delete_user(
 
     Exit status: 0 deleted; 1 not found, or no answer; 2 could not start.
     """
-    connection = ConnectionOptions(
-        base_url=base_url, app_id=app_id, key_id=key_id, secret_file=secret_file,
-        may_ask=can_prompt(),
-    )  # fmt: skip
+    connection = call_options(base_url, app_id, key_id, secret_file)
     options = UserOptions(brand_id=brand_id, force=force)
 
     async def main() -> None:
