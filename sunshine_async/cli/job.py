@@ -31,9 +31,10 @@ from sunshine_async.cli.output import (
     done_figures,
     summary_table,
 )
-from sunshine_async.cli.progress import format_duration
+from sunshine_async.cli.progress import format_duration, progress_figures, wait_figures
 from sunshine_async.cli.report_file import is_report, journal_page
 from sunshine_async.cli.streams import emit, emit_json, json_line
+from sunshine_async.jobs.progress import Progress
 from sunshine_async.jobs.source import LIVE, PROGRESS, REASON
 from sunshine_async.journal import (
     Journal,
@@ -139,28 +140,19 @@ def _live_text(about: Mapping[str, str]) -> str:
     if LIVE not in about:
         return ", ".join(of_parts) or "The job is reading the rows."
     counts = json.loads(about[LIVE])
-    ended, total, wait = counts["rows"], counts["total"], _wait(counts)
-    parts = [f"{min(100, 100 * ended // total)} %"] if total else []
-    parts.append(f"{ended:,} rows")
-    if not wait:
-        parts.append(f"{counts['rate']:,.0f}/s")
-    if total and counts["rate"] and not wait:
-        parts.append(f"{format_duration(max(0, total - ended) / counts['rate'])} left")
-    if counts["not_done"]:
-        parts.append(f"{counts['not_done']:,} not done")
+    figures = progress_figures(_progress(counts))
     silent = time.time() - counts["at"]
-    if silent > _SILENT:
-        parts.append(f"no outcome for {format_duration(silent)}")
-    return ", ".join([*of_parts[:1], *parts, *wait, *of_parts[1:]])
+    silence = [f"no outcome for {format_duration(silent)}"] if silent > _SILENT else []
+    return ", ".join([*of_parts[:1], *figures, *silence, *of_parts[1:]])
 
 
-def _wait(counts: Mapping[str, Any]) -> list[str]:
-    """Return the reason why a running job sends nothing now, in a list; an empty list if it sends."""
-    paused = counts.get("paused_until", 0.0) - time.time()
-    if counts.get("held") is not None:
-        reason = f": {counts['held']}" if counts["held"] else ""
-        return [f"waiting for the service{reason}"]
-    return [f"asked to wait {format_duration(paused)}"] if paused > 0 else []
+def _progress(counts: Mapping[str, Any]) -> Progress:
+    """Return the progress of a running job with *counts*; no counts: the job is reading the rows."""
+    return Progress(
+        rows=counts.get("rows", 0), total=counts.get("total") or None, rate=counts.get("rate", 0.0),
+        not_done=counts.get("not_done", 0), held=counts.get("held"),
+        paused=max(0.0, counts.get("paused_until", 0.0) - time.time()),
+    )  # fmt: skip
 
 
 @job.command(cls=HelpCommand)
@@ -332,7 +324,8 @@ def _figures(
     shown |= {name: about[name] for name in (PROGRESS, REASON) if name in about}
     names = {state: state.name.lower().replace("_", " ") for state in State}
     if running:
-        shown["status"] = ", ".join(["running", *_wait(json.loads(about.get(LIVE, "{}")))])
+        waits = wait_figures(_progress(json.loads(about.get(LIVE, "{}"))))
+        shown["status"] = ", ".join(["running", *waits])
         names[State.BEGUN] = "under way"
     shown |= {
         "rows": f"{states.total():,}",

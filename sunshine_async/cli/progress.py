@@ -38,15 +38,19 @@ def progress_figures(now: Progress) -> list[str]:
         figures.append(f"{format_duration(now.left)} left")
     if now.not_done:
         figures.append(f"{now.not_done:,} not done")
-    if now.held is not None:
-        figures.append(f"waiting for the service{': ' if now.held else ''}{now.held}")
-    elif now.paused:
-        figures.append(f"asked to wait {format_duration(now.paused)}")
+    figures += wait_figures(now)
     if now.limit is not None:
         figures.append(f"at most {now.limit:,.{int(now.limit < _SLOW)}f} calls/s")
     if now.throttled:
         figures.append(f"{now.throttled:,} throttled")
     return [escape_controls(figure) for figure in figures]
+
+
+def wait_figures(now: Progress) -> list[str]:
+    """Return the reason why the job sends nothing now, in a list; an empty list if the job sends."""
+    if now.held is not None:
+        return [f"waiting for the service{': ' if now.held else ''}{now.held}"]
+    return [f"asked to wait {format_duration(now.paused)}"] if now.paused else []
 
 
 def fill_lines(figures: Sequence[str], width: int, first: int) -> list[str]:
