@@ -6,7 +6,7 @@ from enum import Enum
 from hashlib import blake2b
 from pathlib import PurePath
 from types import MappingProxyType
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Final, Self, TypeAlias, cast
 
 from attrs import asdict, field, fields, frozen
 
@@ -206,6 +206,15 @@ class ReadOptions:
 
 
 _DEFAULTS: Final = {option.name: option.default for option in fields(ReadOptions)}
+
+
+def value_at(data: Any, path: Sequence[str]) -> Any:
+    """Return the value at *path* of *data*; None where an object around the value is missing."""
+    for name in path:
+        if type(data) is not dict:
+            return None
+        data = cast("dict[str, Any]", data).get(name)
+    return data
 
 
 def set_field(data: dict[str, Any], path: FieldPath, value: Any) -> None:

@@ -3,11 +3,11 @@
 from collections.abc import Collection
 from datetime import UTC, datetime, tzinfo
 from difflib import get_close_matches
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from sunshine_async._codec import Misfit
 from sunshine_async.rows.columns import time_fields
-from sunshine_async.rows.shape import FieldPath, Shape, SourceError
+from sunshine_async.rows.shape import Shape, SourceError, set_field, value_at
 
 _SAMPLE: Final = datetime(2020, 5, 21, 15, 53, 30, tzinfo=UTC)
 _EXAMPLE: Final = "--date-format '%d/%m/%Y %H:%M'"
@@ -40,19 +40,9 @@ class TimeNormalizer:
     def normalize(self, data: dict[str, Any]) -> None:
         """Normalize the times of a row; raise `Misfit` for an unreadable time."""
         for path in self._fields:
-            self._normalize_field(data, path)
-
-    def _normalize_field(self, data: dict[str, Any], path: FieldPath) -> None:
-        *outer, last = path
-        inner: Any = data
-        for name in outer:
-            inner = cast("dict[str, Any]", inner).get(name)
-            if type(inner) is not dict:
-                return
-        holder = cast("dict[str, Any]", inner)
-        value = holder.get(last)
-        if isinstance(value, str):
-            holder[last] = self._normalize(value.strip(), ".".join(path))
+            value = value_at(data, path)
+            if isinstance(value, str):
+                set_field(data, path, self._normalize(value.strip(), ".".join(path)))
 
     def _normalize(self, text: str, path: str) -> str:
         for form in self._formats:

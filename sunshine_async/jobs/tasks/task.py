@@ -17,7 +17,7 @@ from sunshine_async.bulk.batching import ENVELOPE, Sender
 from sunshine_async.errors import ConfigurationError, ConflictError
 from sunshine_async.rows import BadRow, Row, Shape
 from sunshine_async.rows.columns import time_fields
-from sunshine_async.rows.shape import row_key
+from sunshine_async.rows.shape import row_key, value_at
 
 CONCURRENCY: Final = 64
 """Calls in flight by default, for rows that are sent singly."""
@@ -205,7 +205,7 @@ class Task:
 
     def _body(self, data: dict[str, Any], model: type[Any]) -> Any:
         for path in self._times:
-            value = _value_at(data, path)
+            value = value_at(data, path)
             if isinstance(value, str) and not _ZONED.fullmatch(value):
                 reason = (
                     "expected a time with its zone, such as 2020-05-21T15:53:30.197Z "
@@ -283,11 +283,3 @@ def _model_fields(model: type[attrs.AttrsInstance]) -> tuple[tuple[str, str], ..
         for field in attrs.fields(attrs.resolve_types(model))
         if any(attrs.has(each) for each in (field.type, *get_args(field.type)))
     )
-
-
-def _value_at(data: Any, path: tuple[str, ...]) -> Any:
-    for name in path:
-        if type(data) is not dict:
-            return None
-        data = cast("dict[str, Any]", data).get(name)
-    return data
