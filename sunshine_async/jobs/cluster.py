@@ -139,11 +139,9 @@ class _Connector(PsycopgConnector):
         connection.is_late = lambda: now() > self._until
 
     async def execute_query_async(self, query: LiteralString, **arguments: Any) -> None:
-        is_written = False
-        while not (is_written or self._has_left):
+        while not self._has_left:
             try:
                 await super().execute_query_async(query, **arguments)
-                is_written, self._is_away = True, False
             except exceptions.ConnectorException as error:
                 if isinstance(error.__cause__, RaiseException):
                     return
@@ -152,6 +150,9 @@ class _Connector(PsycopgConnector):
                 self.note_failure(error)
                 self._has_left = self.stopped  # other workers return the task
                 await anyio.sleep(PAUSE * (not self.stopped))
+            else:
+                self._is_away = False
+                return
 
     def leave(self, seconds: float) -> None:
         """Wait for a database that is away no longer than a moment: the worker is stopped.

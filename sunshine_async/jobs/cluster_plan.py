@@ -77,11 +77,8 @@ _OTHER_RELEASE: Final = (
     "read. Use the same release for the import and for all workers"
 )
 _FOLDER, _OWNER = "sunshine-async-", ".owner"
-_PLANNED: Final = (
-    "concurrency", "max_failures", "max_outage", "grace", "duplicates", "retry_failed",
-    "retry_unknown", "accept_changed_source", "full", "keep_bodies",
-)  # fmt: skip
-"""Options of a job that travel to the workers."""
+_CALLBACKS: Final = ("on_problem", "on_progress")
+"""Options of a job that don't travel to the workers."""
 
 
 @frozen(kw_only=True)
@@ -100,8 +97,7 @@ class ClusterPlan:
     @property
     def text(self) -> str:
         """The plan as JSON, for `from_text`."""
-        options = {name: getattr(self.options, name) for name in _PLANNED}
-        values = asdict(self, recurse=False) | {"part": asdict(self.part), "options": options}
+        values = asdict(self, filter=lambda option, _: option.name not in _CALLBACKS)
         return orjson.dumps(values).decode()
 
     @classmethod

@@ -230,18 +230,14 @@ class FileEntries(Entries):
         self._factory: Final = factory
         self._loaded: Final = rows
         self._count: Final = count
-        self._opened: RowFile | None = None
+        self.opened: RowFile | None = None
+        """The file that is read a second time, for the rows that are still to be sent."""
         self._numbered: Iterator[tuple[int, Row | BadRow]] = iter(())
         self._after = 0
 
-    @property
-    def opened(self) -> RowFile | None:
-        """The file that is read a second time, for the rows that are still to be sent."""
-        return self._opened
-
     async def aclose(self) -> None:
-        if self._opened is not None:
-            self._opened.close()
+        if self.opened is not None:
+            self.opened.close()
 
     async def _fill(self) -> None:
         try:
@@ -263,22 +259,22 @@ class FileEntries(Entries):
         if page:
             self._after = page[-1].number
         batch = [*map(factory.entry, map(self._row, page), page)]
-        opened = self._opened
+        opened = self.opened
         if opened is not None and (opened.changed or opened.stamp != self._loaded.stamp):
             raise SourceError(_FILE_CHANGED.format(self._loaded.name))
         return batch
 
     def _row(self, kept: JournalRow) -> Row:
         """Return the row of the file for *kept*; raise `SourceError` for a different row there."""
-        if self._opened is None:
-            self._opened = self._loaded.again()
-            self._numbered = enumerate(self._opened, 1)
+        if self.opened is None:
+            self.opened = self._loaded.again()
+            self._numbered = enumerate(self.opened, 1)
         for number, row in self._numbered:
             if number == kept.number:
                 if isinstance(row, Row) and hash_of(row) == kept.hash:
                     return row
                 break
-            self._opened.raise_if_stopped()
+            self.opened.raise_if_stopped()
         self._factory.journal.describe(**{STALE: "1"})
         raise SourceError(_FILE_CHANGED.format(self._loaded.name))
 

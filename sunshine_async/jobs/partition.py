@@ -112,16 +112,9 @@ def partition(source: RowFile, task: Task, *, into: int) -> list[FilePart]:
         with jobs.open_rows("/shared/users.csv", task.shape) as rows:
             parts = jobs.partition(rows, task, into=64)
 
-    Each part has a journal of its own, which refuses any other part::
-
-        part_service = jobs.SERVICES[part.service]
-        journal = f"postgresql://user@host/imports?job=part_{part.index}"
-        async with jobs.open(journal, client, part_service, part.mode) as job:
-            with part.open() as rows:
-                report = await job.run(rows)
-
-    ``sum(reports, jobs.Report())`` is the report of all parts. Rows of the same user under
-    different keys may be in different parts, and have no order.
+    Each part has a journal of its own, such as ``postgresql://user@host/imports?job=part_0``, which
+    refuses any other part. ``sum(reports, jobs.Report())`` is the report of all parts. Rows of the
+    same user under different keys may be in different parts, and have no order.
 
     Raise `ConfigurationError` if *into* isn't positive, or for a *task* that isn't of `SERVICES`,
     which another process couldn't find. Raise `SourceError` if *source* can't be read twice.

@@ -119,19 +119,15 @@ def _upsert_sender(client: DixaClient) -> Sender[Entry, Any]:
                 for index in range(len(entries))
                 if isinstance(results.get(index), NotFoundError | None)
             ]
-            refused = next(filter(_is_refusal, results.values()), None)
-            if refused is not None:
-                results.update(dict.fromkeys(missing, refused))
+            refused = [one for one in results.values() if isinstance(one, REFUSED_CREDENTIALS)]
+            if refused:
+                results.update(dict.fromkeys(missing, refused[0]))
             elif missing:
                 upserted = await upsert([entries[index].body for index in missing])
                 results.update(zip(missing, upserted, strict=True))
         return [results[index] for index in range(len(entries))]
 
     return Sender(_SIZE, _keys, send)
-
-
-def _is_refusal(result: UpsertOutcome) -> bool:
-    return isinstance(result, REFUSED_CREDENTIALS)
 
 
 async def _by_unique_key(client: DixaClient, entry: Entry) -> EndUser | None:
