@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from sunshine_async import BasicAuth, SunshineClient
 from sunshine_async.cli import app as commands
 from sunshine_async.cli import job as job_commands
-from sunshine_async.cli import users as user_commands
+from sunshine_async.cli import services
 from sunshine_async.cli.app import app
 from sunshine_async.emulator import Emulator
 from sunshine_async.jobs import SUNSHINE, Mode, open_rows
@@ -195,7 +195,7 @@ class TestConfirmation:
         """A person is asked, with the number of rows; an answer but yes deletes nothing."""
         for key in "ab":
             emulator.add("sunshine", {"externalId": key}, app_id="app")
-        for module in (commands, user_commands):
+        for module in (commands, services):
             monkeypatch.setattr(module, "can_prompt", lambda: True)
         there = ("--base-url", emulator_url)
         ended = call("import", file, "--mode", "delete", *there, input=f"{answer}\n")
