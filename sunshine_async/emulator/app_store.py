@@ -213,6 +213,14 @@ class AppStore:
         self.publish("user:merge", record=merged, mergedUsers=users, reason="api")
         return merged
 
+    def new_client(self, link: Mapping[str, Any], external_id: str) -> JsonObject:
+        """Return the client of a *link* that waits for confirmation, in the format of v1.1."""
+        return {
+            "id": self.new_id(), "platform": link["type"], "status": "pending",
+            "displayName": external_id, "externalId": external_id,
+            **pick(link, "integrationId", "primary"),
+        }  # fmt: skip
+
     def publish_client(
         self,
         trigger: str,

@@ -30,7 +30,6 @@ from sunshine_async.emulator.fields import (
     Schema,
     format_time,
     object_schema,
-    pick,
     refuse,
     text_schema,
 )
@@ -80,18 +79,10 @@ class ChannelApi(ApiPart):
         app, record = self._user(request)
         criteria, confirmation = request.body["matchCriteria"], request.body["confirmation"]
         row = app.conversations.all.get(request.body["target"]["conversationId"])
-        if all(one["userId"] != record.id for one in row["participants"]):
-            raise Refusal(404, "not_found", "User is not a member of the conversation")
+        app.conversations.participant(row, record.id)
         _check_link(app, criteria, confirmation)
-        external_id = criteria.get("phoneNumber") or criteria["address"]
-        client = {
-            "id": self._platform.new_id(),
-            "platform": criteria["type"],
-            "status": "pending",
-            "displayName": external_id,
-            "externalId": external_id,
-            **pick(criteria, "integrationId", "primary"),
-        }
+        external_id: str = criteria.get("phoneNumber") or criteria["address"]
+        client = app.new_client(criteria, external_id)
         others = record.without_channel(criteria["type"])
         app.publish_client("client:add", client, others, reason="channelLinking", row=row)
         if confirmation["type"] == _IMMEDIATE:

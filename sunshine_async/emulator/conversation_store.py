@@ -117,6 +117,14 @@ class ConversationStore:
         self.all.put({**row, "participants": [*row["participants"], participant]})
         return participant
 
+    @staticmethod
+    def participant(row: Row, user_id: str) -> JsonObject:
+        """Return a participant; raise `Refusal` (404) for a user who isn't in the conversation."""
+        for one in row["participants"]:
+            if one["userId"] == user_id:
+                return dict(one)
+        raise Refusal(404, "not_found", "User is not a member of the conversation")
+
     def change_participant(self, row: Row, user_id: str, **values: Any) -> Row:
         """Set *values* of a participant; return the new conversation."""
         participants = [
@@ -126,21 +134,19 @@ class ConversationStore:
 
     def associate(self, row: Row, user_id: str, client: Mapping[str, str]) -> None:
         """Make *client* the primary client of a participant."""
-        [participant] = [one for one in row["participants"] if one["userId"] == user_id]
-        clients = [client, *participant["clientAssociations"]]
+        clients = [client, *self.participant(row, user_id)["clientAssociations"]]
         self.change_participant(row, user_id, clientAssociations=clients)
 
     def dissociate(self, row: Row, user_id: str, client_id: str) -> None:
         """Remove a client from a participant."""
-        [participant] = [one for one in row["participants"] if one["userId"] == user_id]
-        clients = [one for one in participant["clientAssociations"] if one["clientId"] != client_id]
-        self.change_participant(row, user_id, clientAssociations=clients)
+        clients = self.participant(row, user_id)["clientAssociations"]
+        rest = [one for one in clients if one["clientId"] != client_id]
+        self.change_participant(row, user_id, clientAssociations=rest)
 
     def leave(self, row: Row, user_id: str) -> Row:
         """Remove a participant; return the new conversation."""
-        others = [one for one in row["participants"] if one["userId"] != user_id]
-        if len(others) == len(row["participants"]):
-            raise Refusal(404, "not_found", "User is not a member of the conversation")
+        left = self.participant(row, user_id)
+        others = [one for one in row["participants"] if one != left]
         return self.all.put({**row, "participants": others})
 
     def remove(self, row: Row) -> None:

@@ -24,7 +24,6 @@ from sunshine_async.emulator.fields import (
     OBJECTS,
     TEXT,
     JsonObject,
-    Refusal,
     array_schema,
     format_time,
     object_schema,
@@ -217,8 +216,7 @@ def author_of(app: AppStore, row: Row, author: Mapping[str, Any]) -> JsonObject:
     if author["type"] == "business":
         return shown
     record = app.user_in(author, "author")
-    if all(one["userId"] != record.id for one in row["participants"]):
-        raise Refusal(404, "not_found", "User is not a member of the conversation")
+    app.conversations.participant(row, record.id)
     profile = record.user["profile"]
     names = " ".join(filter(None, map(profile.get, ("givenName", "surname"))))
     defaults = {"displayName": names or None, "avatarUrl": profile.get("avatarUrl")}

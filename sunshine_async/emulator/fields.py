@@ -267,6 +267,17 @@ class FormPart:
             self._chunks.append(data)
 
 
+def file_in(form: Mapping[str, Any]) -> FormPart:
+    """Return the part ``source`` of a *form*; raise `Refusal` unless a file: 400, too large 413."""
+    source = form.get("source")
+    if not isinstance(source, FormPart) or source.file_name is None or not source.size:
+        refuse("source should be a file, and not an empty one")
+    if source.size > MAX_FILE_BYTES:
+        title = f"files are limited to {MAX_FILE_BYTES} bytes in size"
+        raise Refusal(413, "payload_too_large", title)
+    return source
+
+
 class FormParser:
     """Streaming parser of a ``multipart/form-data`` body. Memory stays bounded for each part.
 

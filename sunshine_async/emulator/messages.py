@@ -13,6 +13,7 @@ Assumed, where the specification is silent:
   message, with the conversation. An attachment without ``for`` stays.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
@@ -22,11 +23,10 @@ from sunshine_async.emulator.app_store import API_SOURCE, AppStore, client_type
 from sunshine_async.emulator.contents import MESSAGE_POST, checked_content
 from sunshine_async.emulator.conversations import author_of
 from sunshine_async.emulator.fields import (
-    MAX_FILE_BYTES,
     TEXT,
-    FormPart,
     JsonObject,
     Refusal,
+    file_in,
     object_schema,
     omit,
     refuse,
@@ -151,24 +151,18 @@ class MessageApi(ApiPart):
         return self._done("delete_message")
 
     def _upload(self, request: OperationRequest) -> Reply:
-        app, query, source = self._app(request), request.query, request.body.get("source")
+        app, query = self._app(request), request.query
         if "access" not in query:
             refuse("should have required query parameter access")
         if query["access"] != "public":
             refuse("access should be public")
         if query.get("for", "message") != "message":
             refuse("for should be message")
-        if not isinstance(source, FormPart) or source.file_name is None or not source.size:
-            refuse("source should be a file, and not an empty one")
-        if source.size > MAX_FILE_BYTES:
-            title = f"files are limited to {MAX_FILE_BYTES} bytes in size"
-            raise Refusal(413, "payload_too_large", title)
+        source = file_in(request.body)
         conversation = query.get("conversationId")
         if conversation is not None:
             app.conversations.all.get(conversation)
-        name = "".join(
-            c if (c.isalnum() and c.isascii()) or c in ".-_" else "_" for c in source.file_name
-        )
+        name = re.sub(r"[^A-Za-z0-9._-]", "_", source.file_name or "")
         path = f"{MEDIA}{self._platform.new_id()}/{name}"
         container = conversation if "for" in query else None
         kind = source.content_type

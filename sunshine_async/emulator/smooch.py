@@ -172,16 +172,8 @@ class Smooch(PlatformApi):
     def _link(self, request: OperationRequest) -> Reply:
         app, record = self._find(request)
         external_id = external_id_of_link(request.body)
-        channel = request.body["type"]
-        client = {
-            "id": self._platform.new_id(),
-            "platform": channel,
-            "status": "pending",
-            "displayName": external_id,
-            "externalId": external_id,
-            **pick(request.body, "integrationId", "primary"),
-        }
-        others = record.without_channel(channel)
+        client = app.new_client(request.body, external_id)
+        others = record.without_channel(client["platform"])
         pending = [*others.pending_clients, client]
         response = self._put("link", app, evolve(others, pending_clients=pending))
         app.publish_client("client:add", client, record, reason="channelLinking")

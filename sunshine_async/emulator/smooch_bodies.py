@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from sunshine_async.emulator.fields import (
-    MAX_FILE_BYTES,
     OBJECTS,
     PHONE_NUMBER,
     TEXT,
@@ -14,6 +13,7 @@ from sunshine_async.emulator.fields import (
     Refusal,
     Schema,
     array_schema,
+    file_in,
     object_schema,
     omit,
     pick,
@@ -139,12 +139,7 @@ def image_part(form: Mapping[str, FormPart]) -> tuple[str, FormPart]:
     """Return the role of the author and the image; raise `Refusal` for an invalid form."""
     require(form, "role")
     require(form, "source")
-    source = form["source"]
-    if source.file_name is None or not source.size:
-        refuse("source should be a file, and not an empty one")
-    if source.size > MAX_FILE_BYTES:
-        title = f"files are limited to {MAX_FILE_BYTES} bytes in size"
-        raise Refusal(413, "payload_too_large", title)
+    source = file_in(form)
     kind = source.content_type.lower()
     if not (kind.startswith("image/") or kind == "application/octet-stream"):
         raise Refusal(415, "unsupported_media_type", f"{kind} isn't a type of image")

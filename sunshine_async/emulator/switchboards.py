@@ -146,30 +146,30 @@ class SwitchboardApi(ApiPart):
     def _pass(self, request: OperationRequest) -> Reply:
         app, row = self._conversation(request)
         target = self._target(app, row, request)
-        changed = app.conversations.all.put({**omit(row, "pending"), "active": target["id"]})
-        return self._tell("passControl", request, app, changed)
+        changed = {**omit(row, "pending"), "active": target["id"]}
+        return self._switch("passControl", request, app, changed)
 
     def _offer(self, request: OperationRequest) -> Reply:
         app, row = self._conversation(request)
         target = self._target(app, row, request)
         if target["id"] == row.get("active"):
             refuse("Cannot offer control to the active switchboard integration.")
-        changed = app.conversations.all.put({**row, "pending": target["id"]})
-        return self._tell("offerControl", request, app, changed)
+        return self._switch("offerControl", request, app, {**row, "pending": target["id"]})
 
     def _accept(self, request: OperationRequest) -> Reply:
         app, row = self._conversation(request)
         self._require_own(app, row, "pending", request)
-        changed = app.conversations.all.put({**omit(row, "pending"), "active": row["pending"]})
-        return self._tell("acceptControl", request, app, changed)
+        changed = {**omit(row, "pending"), "active": row["pending"]}
+        return self._switch("acceptControl", request, app, changed)
 
     def _release(self, request: OperationRequest) -> Reply:
         app, row = self._conversation(request)
         self._require_own(app, row, "active", request)
-        changed = app.conversations.all.put(omit(row, "active", "pending"))
-        return self._tell("releaseControl", request, app, changed)
+        return self._switch("releaseControl", request, app, omit(row, "active", "pending"))
 
-    def _tell(self, action: str, request: OperationRequest, app: AppStore, row: Row) -> Reply:
+    def _switch(self, action: str, request: OperationRequest, app: AppStore, row: Row) -> Reply:
+        """Store the conversation *row* in other control, and tell the webhooks of the *action*."""
+        app.conversations.all.put(row)
         metadata: JsonObject = request.body.get("metadata") or {}
         app.publish(f"switchboard:{action}", row=row, metadata=metadata)
         return self._done(EFFECTS[action])
@@ -208,8 +208,7 @@ class SwitchboardApi(ApiPart):
         if not any(one["enabled"] for one in app.table("switchboards").rows.values()):
             raise Refusal(404, "switchboard_not_found", "Switchboard not found")
         if wanted == "next":
-            active = responders.get(row.get("active", ""), {})
-            wanted = active.get(_NEXT)
+            wanted = responders.get(row.get("active", ""), {}).get(_NEXT)
         for name in ("id", "name", "integrationType"):
             found = [one for one in responders.values() if one[name] == wanted]
             if len(found) > 1:
