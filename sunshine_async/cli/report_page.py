@@ -27,15 +27,15 @@ from sunshine_async.jobs.timeline import Timeline, total_of
 MARKER: Final = "<!-- report of sunshine-async -->"
 """Second line of a page: such a file may be replaced by a later page."""
 _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-_OUTCOMES: Final = (
-    ("done", "the service has the row"),
-    ("failed", "the service does not have the row"),
-    ("unknown", "the service may have the row, or not"),
-    ("bad", "the row could not be read; nothing was sent"),
-    ("left_out", "another row with the same key was sent"),
-    ("waiting", "still to be sent"),
-)  # fmt: skip
-"""Outcomes of rows, in the order shown, with the meaning: attributes of a `Report`."""
+_OUTCOMES: Final = {
+    "done": "the service has the row",
+    "failed": "the service does not have the row",
+    "unknown": "the service may have the row, or not",
+    "bad": "the row could not be read; nothing was sent",
+    "left out": "another row with the same key was sent",
+    "waiting": "still to be sent",
+}
+"""Outcomes of rows, in the order shown, with the meaning; each is an attribute of a `Report`."""
 _ALWAYS: Final = {"done", "failed", "unknown", "bad"}
 
 
@@ -71,11 +71,11 @@ class ReportPage:
         return f"<!DOCTYPE html>\n{MARKER}\n{tostring(page, encoding='unicode', method='html')}\n"
 
     def _main(self) -> Element:
+        style = f"status {'good' if self._is_good else 'open'}"
         header = make(
-            "header", "", make("h1", self.title), make("p", self._status, class_="status"),
-            make("dl", "", *self._facts(), class_="about"),
+            "header", "", make("h1", self.title), make("p", self._status, class_=style),
+            _pairs("about", {name: value for name, value in self.about.items() if value}),
         )  # fmt: skip
-        header[1].set("class", f"status {'good' if self._is_good else 'open'}")
         sections = [
             _section("Result", self._tiles(), self._outcomes()),
             _section("Reasons of rows not done", *self._reason_table()),
@@ -107,48 +107,39 @@ class ReportPage:
             return f"Finished: {report.troubles:,} of {rows} were not done."
         return f"Finished: all {rows} are done." if report.rows else "There was no row."
 
-    def _facts(self) -> list[Element]:
-        return [
-            make("div", "", make("dt", name), make("dd", value))
-            for name, value in self.about.items()
-            if value
-        ]
-
     def _tiles(self) -> Element:
         report = self.report
         whole = total_of(part for timeline in self.timelines for part in timeline.parts)
         sent = whole.done + whole.not_done
-        figures = {
+        return _pairs("tiles", {
             "Rows": f"{report.rows + report.waiting:,}",
             "Done": f"{report.done:,}",
             "Not done": f"{report.troubles:,}",
             "Time": format_duration(report.seconds),
             "Speed": f"{short(rate(sent, whole))} rows/s" if sent else "-",
             "Requests": f"{report.requests:,}",
-        }
-        tiles = [
-            make("div", "", make("dt", name), make("dd", value)) for name, value in figures.items()
-        ]
-        return make("dl", "", *tiles, class_="tiles")
+        })  # fmt: skip
 
     def _outcomes(self) -> Element:
         report = self.report
-        counts: dict[str, int] = {name: getattr(report, name) for name, _ in _OUTCOMES}
+        counts: dict[str, int] = {
+            name: getattr(report, name.replace(" ", "_")) for name in _OUTCOMES
+        }
+        styles = {name: f"fill-{name.replace(' ', '-')}" for name in _OUTCOMES}
         whole = sum(counts.values())
         rows: list[Sequence[Element | str]] = []
-        for name, meaning in _OUTCOMES:
-            count, word = counts[name], name.replace("_", " ")
-            if count or name in _ALWAYS:
-                label = make("span", "", key(f"fill-{word.replace(' ', '-')}", word))
-                rows.append([label, f"{count:,}", _share(count, whole), meaning])
+        for name, meaning in _OUTCOMES.items():
+            if counts[name] or name in _ALWAYS:
+                label = make("span", "", key(styles[name], name))
+                rows.append([label, f"{counts[name]:,}", _share(counts[name], whole), meaning])
             if name == "done" and len(report.outcomes) > 1:
                 rows += [
                     [f"of them {word}", f"{n:,}", _share(n, whole), OUTCOMES.get(word, "")]
                     for word, n in report.outcomes.most_common()
                 ]
-        shown = {name.replace("_", " "): count for name, count in counts.items() if count}
-        text = ", ".join(f"{count:,} {word}" for word, count in shown.items())
-        shares = [(f"fill-{word.replace(' ', '-')}", count) for word, count in shown.items()]
+        shown = {name: count for name, count in counts.items() if count}
+        text = ", ".join(f"{count:,} {name}" for name, count in shown.items())
+        shares = [(styles[name], count) for name, count in shown.items()]
         names = ["Outcome", "Rows", "Share", "Meaning"]
         table = _table("Rows by outcome", names, rows, numbers={1, 2})
         return make("div", "", bar(shares, f"Rows by outcome: {text or 'none'}"), _scroll(table))
@@ -237,6 +228,11 @@ class ReportPage:
 
 def _section(title: str, *children: Element) -> Element:
     return make("section", "", make("h2", title), *children)
+
+
+def _pairs(style: str, values: Mapping[str, str]) -> Element:
+    pairs = [make("div", "", make("dt", name), make("dd", text)) for name, text in values.items()]
+    return make("dl", "", *pairs, class_=style)
 
 
 def _table(
