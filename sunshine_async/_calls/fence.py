@@ -13,7 +13,6 @@ from math import inf
 from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
-from attrs import define, field
 
 from sunshine_async._http.messages import (
     Failure,
@@ -94,7 +93,6 @@ class _FencedProgress(SendProgress):
         self._scope.deadline = inf if started else self._until
 
 
-@define(eq=False, repr=False)
 class FencedWire:
     """Sends through *wire* while *lease* is valid.
 
@@ -103,10 +101,18 @@ class FencedWire:
     - *lost* is the reason of the failure after the loss.
     """
 
-    wire: Wire
-    lease: WorkLease
-    patient: bool = field(default=False, kw_only=True)
-    lost: str = field(default=_LOST, kw_only=True)
+    def __init__(
+        self,
+        wire: Wire,
+        lease: WorkLease,
+        *,
+        patient: bool = False,
+        lost: str = _LOST,
+    ) -> None:
+        self.wire: Final = wire
+        self._lease: Final = lease
+        self._patient: Final = patient
+        self._lost: Final = lost
 
     def send(
         self, request: Request, headers: Headers, timeout: Timeout, progress: SendProgress
@@ -117,7 +123,7 @@ class FencedWire:
           renewal the request waits again. The total time limit holds for all such waits together.
         - A request that has left is never sent again here, whatever ends the wait for the answer.
         """
-        if self.lease.left == inf:
+        if self._lease.left == inf:
             return self.wire.send(request, headers, timeout, progress)
         return self._send(request, headers, timeout, progress)
 
@@ -129,16 +135,16 @@ class FencedWire:
         progress: SendProgress,
     ) -> Response | Failure:
         rest = inf if timeout.total is None else timeout.total
-        while (left := self.lease.left) > -inf:
+        while (left := self._lease.left) > -inf:
             began = anyio.current_time()
-            if left <= 0 and (self.patient or rest > 0):
+            if left <= 0 and (self._patient or rest > 0):
                 await CLOCK.sleep(_POLL)
-                rest -= 0.0 if self.patient else anyio.current_time() - began
+                rest -= 0.0 if self._patient else anyio.current_time() - began
                 continue
             if rest <= 0:
                 return _NO_CONNECTION if left > 0 else _NOT_RENEWED
             scope = anyio.CancelScope(deadline=began + left)
-            attempt = _FencedProgress(progress, scope, self.lease)
+            attempt = _FencedProgress(progress, scope, self._lease)
             with scope:
                 if not scope.cancel_called:  # else a wire may send before the cancellation comes
                     limits = timeout.cap(rest)
@@ -146,7 +152,7 @@ class FencedWire:
             if attempt.has_left:
                 return _LEFT_LATE
             rest -= anyio.current_time() - began
-        return Failure(Fault.PERMANENT, self.lost)
+        return Failure(Fault.PERMANENT, self._lost)
 
     async def aclose(self) -> None:
         """Close the wire."""
