@@ -29,7 +29,9 @@ _MOST_KEPT: Final = 10_000  # events with times of attempts in memory
 
 FORGET_IDS: Final = """DELETE FROM events WHERE number IN
     (SELECT number FROM events WHERE state = 2 AND ended_at < ? ORDER BY ended_at LIMIT ?)"""
-NEXT_RETRY: Final = "SELECT min(ready_at) FROM queues WHERE NOT begun AND retried AND ready_at > ?"
+NEXT_RETRY: Final = """SELECT min(ready_at) FROM queues
+    WHERE NOT begun AND retried = TRUE AND ready_at > ?"""
+"""*retried* alone is no term of the index in SQLite: the statement would read all waiting queues."""
 OPEN_QUEUE_OF_DEAD: Final = """INSERT INTO queues (queue, ready_at)
     SELECT queue, 0 FROM events WHERE state = 3 AND id = ? ON CONFLICT DO NOTHING"""
 REPLAY: Final = """UPDATE events SET state = 0, failures = 0, ended_at = NULL
