@@ -7,7 +7,8 @@
 
 import os
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from hashlib import blake2b
 from math import inf
 from random import random
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 _UNUSED_KEPT: Final = 64
 """Paces without a client that are kept."""
+_LOOKS: Final = 2
+"""Paces that each new client looks at, for clients that are gone without a close."""
 _SALT: Final = os.urandom(16)
 _LOCK: Final = ForkSafeLock()
 
@@ -131,15 +134,49 @@ class Waker:
 
 
 class _SharedPace:
-    def __init__(self, pace: Pace) -> None:
+    def __init__(self, key: bytes, pace: Pace) -> None:
+        self.key: Final = key
         self.pace: Final = pace
         self.clients: Final = WeakSet[object]()
 
 
-_Registry = MutableMapping[bytes, _SharedPace]
+class _Registry:
+    """Paces of one process or one loop, by key. No operation takes longer for more paces."""
 
-_BY_PROCESS: Final[_Registry] = {}
+    def __init__(self) -> None:
+        self.used: Final = OrderedDict[bytes, _SharedPace]()
+        """Paces with a client; for a while also those of clients that are gone without a close."""
+        self.left: Final = OrderedDict[bytes, _SharedPace]()
+        """Paces without a client, the latest last."""
+
+    def join(self, client: object, key: bytes, make: Callable[[], Pace], *, keep: bool) -> Pace:
+        """Return the pace at *key*, with *client* as a client of the pace."""
+        for _ in range(min(_LOOKS, len(self.used))):  # at each pace in turn
+            _, shared = self.used.popitem(last=False)
+            self.keep(shared)
+        found = self.used.pop(key, None) or self.left.pop(key, None)
+        if found is None or not (keep or found.clients):
+            found = _SharedPace(key, make())
+        found.clients.add(client)
+        _JOINED[client] = self, found
+        self.keep(found)
+        return found.pace
+
+    def keep(self, shared: _SharedPace) -> None:
+        """Keep *shared* as the latest; forget the paces that were left first."""
+        if shared.clients:
+            self.used[shared.key] = shared
+        else:
+            self.used.pop(shared.key, None)
+            self.left[shared.key] = shared
+            if len(self.left) > _UNUSED_KEPT:
+                self.left.popitem(last=False)
+
+
+_BY_PROCESS: Final = _Registry()
 _BY_LOOP: Final[WeakKeyDictionary[object, _Registry]] = WeakKeyDictionary()
+_JOINED: Final[WeakKeyDictionary[object, tuple[_Registry, _SharedPace]]] = WeakKeyDictionary()
+"""The pace of each client that isn't closed."""
 
 
 def pace_of(
@@ -161,15 +198,7 @@ def pace_of(
     key = blake2b(f"{base_url}\n{identity}".encode(), key=_SALT).digest()
     with _LOCK.lock:
         registry = _registry_of_loop() if in_loop else _BY_PROCESS
-        shared = registry.pop(key, None)
-        if shared is None or not (keep or shared.clients):
-            shared = _SharedPace(make())
-        shared.clients.add(client)
-        registry[key] = shared  # as the latest
-        left = [key for key, shared in registry.items() if not shared.clients]
-        for key in left[:-_UNUSED_KEPT]:
-            del registry[key]
-        return shared.pace
+        return registry.join(client, key, make, keep=keep)
 
 
 def join_pool(pace: Pace, base_url: str, identity: str) -> None:
@@ -211,14 +240,15 @@ def shared_from(address: str | None) -> "Allowance | None":
 def leave(client: object) -> None:
     """Remove a closed *client* from the registry."""
     with _LOCK.lock:
-        for registry in (_BY_PROCESS, *_BY_LOOP.values()):
-            for shared in registry.values():
-                shared.clients.discard(client)
+        registry, shared = _JOINED.pop(client, (None, None))
+        if registry is not None and shared is not None:
+            shared.clients.discard(client)
+            registry.keep(shared)
 
 
 def _registry_of_loop() -> _Registry:
     try:
         loop = anyio.lowlevel.current_token().native_token
     except anyio.NoEventLoopError:
-        return {}
-    return _BY_LOOP.setdefault(loop, {})
+        return _Registry()
+    return _BY_LOOP.setdefault(loop, _Registry())

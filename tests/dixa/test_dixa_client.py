@@ -112,7 +112,7 @@ class TestSharing:
     def test_the_token_is_not_kept(self) -> None:
         """Of a token there is only a hash where the pace of its clients is kept."""
         client = client_of("very secret")
-        [key] = [key for key, one in waiting._BY_PROCESS.items() if one.pace is client.pace]
+        [key] = [key for key, one in waiting._BY_PROCESS.used.items() if one.pace is client.pace]
 
         assert b"very secret" not in key
 

@@ -1,6 +1,7 @@
 """One pace per credential: one pause for all, persons before batches, no storm and no lost row."""
 
 import pickle
+from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -28,6 +29,7 @@ from sunshine_async import (
     SunshineError,
     bulk,
 )
+from sunshine_async._pace import waiting
 from sunshine_async._pace.waiting import leave, pace_of
 from sunshine_async.emulator import Emulator
 from sunshine_async.sunshine import UserCreateBody
@@ -174,6 +176,39 @@ class TestSharing:
         assert pace(99) is paces[99]
         assert pace(50) is paces[50]
         assert pace(0) is not paces[0]
+
+    def test_clients_that_nobody_closes_leave_nothing(self) -> None:
+        """The paces of clients that are gone without a close are forgotten like any other."""
+        registry, open_client = waiting._Registry(), Emulator()
+        kept = registry.join(open_client, b"open", Pace, keep=True)
+        for number in range(1000):
+            registry.join(Emulator(), b"%d" % number, Pace, keep=True)
+
+        assert len(registry.used) <= 3
+        assert len(registry.left) == 64
+        assert registry.join(Emulator(), b"open", Pace, keep=False) is kept
+
+    def test_no_client_takes_longer_for_the_clients_before(self) -> None:
+        """A new client, and a closed one, look at a few paces of a thousand open clients."""
+        looks = Counter[str]()
+
+        class Counted(waiting._SharedPace):
+            def __getattribute__(self, name: str) -> Any:
+                looks[name] += name == "clients"
+                return super().__getattribute__(name)
+
+        registry, client = waiting._Registry(), Emulator()
+        for number in range(1000):
+            shared = Counted(b"%d" % number, Pace())
+            shared.clients.add(client)
+            registry.keep(shared)
+        looks.clear()
+        newcomer = Emulator()
+        registry.join(newcomer, b"new", Pace, keep=True)
+        leave(newcomer)
+
+        assert 0 < looks["clients"] < 10
+        assert (len(registry.used), len(registry.left)) == (1000, 1)
 
 
 class TestLanes:
