@@ -1,6 +1,7 @@
 """A store of shared paces in Redis, for the processes of many hosts."""
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, cast
@@ -16,6 +17,8 @@ TIMEOUT: Final = 0.2
 """Seconds for an answer of Redis, and for a lease."""
 _FORGET_AFTER: Final = 600_000
 """Milliseconds after the last lease until Redis forgets the pool of a credential."""
+_MOST_SEEN: Final = 10_000
+"""States that are kept at most, the latest. A lease without the state asks Redis twice."""
 _SCRIPT: Final = """
 local time = redis.call('TIME')
 local now = time[1] .. '.' .. string.format('%06d', time[2])
@@ -45,7 +48,7 @@ class RedisAllowance(Allowance):
         if problem:
             raise ConfigurationError(problem)
         self._script: Any = client.register_script(_SCRIPT)
-        self._seen: dict[str, bytes] = {}
+        self._seen = OrderedDict[str, bytes]()
         self._offset: float | None = None
         """Seconds from the clock of this process to the clock of Redis."""
         renew_after_fork(self)
@@ -55,7 +58,7 @@ class RedisAllowance(Allowance):
 
     def renew(self) -> None:
         """Forget the states that the parent process has seen."""
-        self._seen = {}
+        self._seen = OrderedDict[str, bytes]()
 
     def lease(self, key: str, make: Callable[[float], LeaseRequest]) -> Lease:
         """Return the lease for the request that *make* makes, in the pool called *key*.
@@ -66,7 +69,7 @@ class RedisAllowance(Allowance):
         name = f"{self.namespace}:pace:{key}"
         until = time.monotonic() + TIMEOUT
         if self._offset is None:
-            self._seen[key] = self._evaluate(name, b"", b"")[1]
+            self._keep(key, self._evaluate(name, b"", b"")[1])
         while True:  # once at least, however slow the look before was
             seen = self._seen.get(key, b"")
             now = time.monotonic() + cast("float", self._offset)
@@ -74,13 +77,19 @@ class RedisAllowance(Allowance):
             lease = allocate(state, make(now), now)
             text = orjson.dumps(state)
             is_done, found = self._evaluate(name, seen, text)
+            self._keep(key, text if is_done else found)
             if is_done:
-                self._seen[key] = text
                 return lease
-            self._seen[key] = found
             if time.monotonic() > until:
                 message = "the state of the pace in Redis changes all the time"
                 raise TimeoutError(message)
+
+    def _keep(self, key: str, state: bytes) -> None:
+        """Keep the *state* that was seen in the pool *key* as the latest; any thread may call this."""
+        self._seen.pop(key, None)
+        self._seen[key] = state
+        if len(self._seen) > _MOST_SEEN:
+            self._seen.popitem(last=False)
 
     def _evaluate(self, name: str, seen: bytes, text: bytes) -> tuple[bool, bytes]:
         """Replace the state *seen* by *text*; return True if done, and the state before."""

@@ -253,7 +253,8 @@ class SingleProcessDatabase(DatabaseFile):
                 size = self._wal_size()
                 if size > self._checkpoint_at:
                     self._checkpoint_at = size + _CHECKPOINT_RETRY
-                    self._checkpoint()
+                    with self._told_growth(size):
+                        self._checkpoint()
                     self._checkpoint_at = _CHECKPOINT_SIZE
             with suppress(Exception):  # the next transaction tells
                 database.execute("BEGIN IMMEDIATE")

@@ -33,6 +33,12 @@ _CAUSES: Final[Mapping[int, str]] = {
 POSTGRES: Final = ("postgresql:", "postgres:")
 """Beginnings of the URL of a PostgreSQL database."""
 _LOG: Final = logging.getLogger("sunshine_async")
+_LARGE: Final = 64 << 20
+"""Bytes of the ``-wal`` file of which a WARNING tells; each further WARNING tells of twice as many."""
+_GROWS: Final = (
+    "%s has %d MB and grows: another program keeps %s open. End that program, such as a browser of "
+    "databases; the rows then move to the main file"
+)
 _URL: Final = re.compile("[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # Windows' drives have one letter
 
 
@@ -94,6 +100,7 @@ class DatabaseFile:
         self.path = Path(name)
         self._real: Final = Path(os.path.realpath(name))
         self._wal: Final = Path(f"{self._real}-wal")
+        self._large = _LARGE
 
     @property
     def name(self) -> str:
@@ -140,6 +147,18 @@ class DatabaseFile:
     def _wal_size(self) -> int:
         with self._system_errors():
             return self._wal.stat().st_size if self._wal.exists() else 0
+
+    @contextmanager
+    def _told_growth(self, size: int) -> Generator[None]:
+        """Tell of a ``-wal`` file of *size* bytes, if large, whose rows the block fails to move."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            if size >= self._large and cause_of(error) == LOCKED:
+                self._large = 2 * size
+                _LOG.warning(_GROWS, self._wal.name, size >> 20, self.path)
+            raise
+        self._large = _LARGE
 
     @contextmanager
     def _system_errors(self) -> Generator[None]:

@@ -10,6 +10,7 @@ holds only the events under way. `SQLiteInbox` is a file for a single process, `
 database for several. Statements that are equal in both databases stand here.
 """
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from math import inf
@@ -108,21 +109,24 @@ class HandlerSlots:
 class Retention:
     """Seconds for which an inbox keeps ids: *keep*, and longer after the clock was set forward.
 
-    After such a step an id looks older than the id is. So for *keep* seconds no id is forgotten.
-    A sleep of the machine looks like a step.
+    After such a step an id looks older than the id is. So for *keep* seconds ids are kept for the
+    seconds of the step, too. A sleep of the machine looks like a step.
     """
 
     def __init__(self, keep: float) -> None:
         self._keep: Final = keep
         self._start = inf  # of the monotonic clock, in seconds since 1970
-        self._pause_until = -inf
+        self._steps: Final = deque[tuple[float, float]]()
+        """Steps forward: the end of the time for which each counts, and the seconds."""
 
     def keep(self, *, now: float, clock: float) -> float:
         """Return the seconds to keep ids at the time *now*, and *clock* of the monotonic clock."""
-        if now - clock > self._start + _STEP:
-            self._pause_until = clock + self._keep
-        self._start = now - clock
-        return inf if clock < self._pause_until else self._keep
+        step, self._start = now - clock - self._start, now - clock
+        if step > _STEP:
+            self._steps.append((clock + self._keep, step))
+        while self._steps and self._steps[0][0] <= clock:
+            self._steps.popleft()
+        return self._keep + sum(step for _, step in self._steps)
 
 
 class AttemptTimes:

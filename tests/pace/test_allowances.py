@@ -197,6 +197,20 @@ def test_a_change_in_between_is_seen(tmp_path: Path, patient: None) -> None:
         assert store.lease("key", make).interactive == 2
 
 
+def test_a_process_keeps_the_states_of_its_latest_pools(
+    tmp_path: Path, patient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory has a bound however many credentials come; a pool that was dropped is as before."""
+    monkeypatch.setattr(redis_allowance, "_MOST_SEEN", 2)
+    with redis_server(tmp_path) as server:
+        store = RedisAllowance(server.url)
+        for key in ("a", "b", "a", "c"):
+            store.lease(key, request(calls=1))
+
+        assert list(store._seen) == ["a", "c"]
+        assert store.lease("b", request()).interactive == 4
+
+
 def test_a_slow_first_answer_costs_no_lease(
     tmp_path: Path, patient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

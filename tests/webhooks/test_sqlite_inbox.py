@@ -53,6 +53,26 @@ def test_the_file_is_the_owner_s_alone(inbox: SQLiteInbox, path: Path) -> None:
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
+def test_a_program_that_keeps_the_file_open_is_told_of(
+    inbox: SQLiteInbox, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Rows don't move meanwhile: of a large ``-wal`` file, and of each double, there is a WARNING."""
+    inbox._large = 8 << 20
+    log = Path(f"{path}-wal")
+    with closing(sqlite3.connect(path)) as reader:
+        reader.execute("SELECT count(*) FROM events").fetchall()
+        for number in range(20):
+            exchange(inbox, [RawEvent(str(number), "t", None, b"x" * (1 << 20))], slots=NONE)
+    assert log.stat().st_size > 20 << 20
+
+    exchange(inbox, [RawEvent("last", "t", None, b"x" * (2 << 20))], slots=NONE)
+    assert log.stat().st_size < 1 << 20
+    assert [text.partition(":")[0] for text in caplog.messages] == [
+        f"{log.name} has {size} MB and grows" for size in (8, 17)
+    ]
+    assert inbox._large > 8 << 20
+
+
 @pytest.mark.slow
 def test_a_second_process_is_refused(inbox: SQLiteInbox, path: Path) -> None:
     """While a process has the inbox, no other process opens the file."""
