@@ -3,7 +3,7 @@
 import sys
 from abc import ABC
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from functools import partial
 from math import inf
 from typing import Any, Final, Self, cast
@@ -146,6 +146,13 @@ class _TransportStack:
         self._idle: Final[deque[tuple[float, httpx.AsyncBaseTransport]]] = deque()
         self._all: Final[dict[int, httpx.AsyncBaseTransport]] = {}
         """All transports by `id`: a user's transport may not be hashable."""
+        self.has_ended = False
+        self._lifetime: Final = self._close_with_loop()
+
+    async def open(self) -> None:
+        """Let the end of the event loop close the transports, unless the transport is the user's."""
+        if not self._is_shared:
+            await anext(self._lifetime)
 
     async def take(self) -> httpx.AsyncBaseTransport:
         """Return a transport for one call; close the transports that were idle for too long."""
@@ -176,9 +183,22 @@ class _TransportStack:
 
     async def aclose(self) -> None:
         """Close all transports, also under calls that are not done."""
+        await self._lifetime.aclose()
+        await self._close_all()
+
+    async def _close_all(self) -> None:
         self._idle.clear()
         while self._all:
             await self._all.popitem()[1].aclose()
+
+    async def _close_with_loop(self) -> AsyncGenerator[None, None]:
+        """Close all when this generator is closed: a loop closes generators on shutdown."""
+        try:
+            yield
+        finally:
+            self.has_ended = True
+            with anyio.CancelScope(shield=True):  # trio closes generators in a cancelled scope
+                await self._close_all()
 
 
 class HttpxWire:
@@ -265,9 +285,7 @@ class HttpxWire:
 
     async def _exchange(self, outgoing: httpx.Request, trace: _HttpcoreTrace) -> Response:
         loop = anyio.lowlevel.current_token().native_token
-        stack = self._stacks.get(loop)
-        if stack is None:
-            stack = self._stacks[loop] = self._make_stack()
+        stack = self._stacks.get(loop) or await self._open_stack(loop)
         transport = await stack.take()
         try:
             response = await self._exchange_by(transport, outgoing, trace)
@@ -276,6 +294,17 @@ class HttpxWire:
             raise
         stack.give_back(transport)
         return response
+
+    async def _open_stack(self, loop: object) -> _TransportStack:
+        """Return a new stack for *loop*; forget the stacks of event loops that have ended."""
+        stack = self._make_stack()
+        known = [reference() for reference in self._stacks.keyrefs()]  # other threads change these
+        for other in filter(None, known):  # a stack keeps its loop: no key ends by itself
+            if self._stacks.get(other, stack).has_ended or getattr(other, "is_closed", bool)():
+                self._stacks.pop(other, None)
+        self._stacks[loop] = stack
+        await stack.open()
+        return stack
 
     async def _exchange_by(
         self, transport: httpx.AsyncBaseTransport, outgoing: httpx.Request, trace: _HttpcoreTrace

@@ -1,6 +1,7 @@
 """Calls through httpx: on real sockets, through proxies, with answers that are not as they should be."""
 
 import asyncio
+import gc
 import gzip
 import ssl
 from collections.abc import AsyncIterator
@@ -265,6 +266,56 @@ async def test_connections_of_another_loop_stay_open() -> None:
         assert await body_of(wire) == b"0"
         await anyio.to_thread.run_sync(lambda: asyncio.run(wire.aclose()))
         assert await body_of(wire) == b"0"  # the number of the connection
+
+
+class OfALoop(httpx.MockTransport):
+    """A transport that keeps its event loop, as a connection does."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda _: httpx.Response(200))
+        self.loop = anyio.lowlevel.current_token().native_token
+        self.closed = False
+
+    async def aclose(self) -> None:
+        await anyio.lowlevel.checkpoint()
+        self.closed = True
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_connections_are_closed_with_their_loop(backend: str) -> None:
+    """A client that is used in one loop after another and never closed keeps nothing of a loop."""
+    made: list[OfALoop] = []
+
+    def make() -> OfALoop:
+        made.append(OfALoop())
+        return made[-1]
+
+    async def use() -> None:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(2):
+                tasks.start_soon(call, wire)
+
+    wire = HttpxWire("http://localhost", make, max_response_bytes=9, keepalive_expiry=15.0)
+    for _ in range(3):
+        anyio.run(use, backend=backend)
+    assert len(made) >= 3
+    assert all(one.closed for one in made)
+
+    made.clear()
+    gc.collect()
+    assert len(wire._stacks) <= 1
+
+
+def test_a_loop_that_ends_without_being_shut_down_is_forgotten() -> None:
+    """The transports of a loop that was only closed go when the next loop has its own."""
+    wire = HttpxWire("http://localhost", OfALoop, max_response_bytes=9, keepalive_expiry=15.0)
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(call(wire))
+    loop.close()
+    assert loop in wire._stacks
+
+    asyncio.run(call(wire))
+    assert loop not in wire._stacks
 
 
 @on_both
