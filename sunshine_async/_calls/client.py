@@ -266,7 +266,8 @@ class Client:
     ) -> Any:
         """Call any operation of the service; return the JSON of the answer, or None without JSON.
 
-        - *template* is the path below the base URL: ``/v2/apps/{app_id}/conversations``.
+        - *template* is the path below the base URL: ``/v2/apps/{app_id}/conversations``. Logs,
+          spans, metrics and errors show the template: ids belong in *path*.
         - *path* has the values of the template's fields, a segment each; *query* the values of
           the query: None leaves a value out.
         - The body is one of: *json*; *content*, a media type with bytes; *files* by name of field,

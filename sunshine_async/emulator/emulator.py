@@ -103,7 +103,8 @@ class Emulator(World):
     - *max_messages*: messages that a conversation of Sunshine takes until PostMessage is a 423.
     - *state*: a file that keeps all stored data and counts, without images and attachments, Dixa's
       conversations and definitions, and the webhooks that are still to be sent. The next emulator
-      with that file continues. Only a single emulator may use a file.
+      with that file continues. Only a single emulator may use a file. The file grows with each
+      change, until a reset.
     - *webhook_retry*: seconds before the second attempt of a webhook; later waits grow threefold.
       *webhook_timeout*: seconds for the answer of a target. *webhook_faults*: faults of webhooks.
     - *clock*: the clock of the rate, in seconds.

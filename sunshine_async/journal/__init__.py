@@ -6,9 +6,10 @@ A job that was cut off goes on from the journal, and sends no finished row again
 `JobJournal` has all reads and writes. `Journal` is a journal in an SQLite file, which the base
 `SingleProcessDatabase` opens, with file mode 0600, since keys are often e-mail addresses.
 `PostgresJournal` is a journal in a schema of a PostgreSQL database, which several machines reach:
-the owner holds a `JournalLease`, and each write is fenced. `JournalReader` and `PostgresReader` read
-a journal while another process runs the job. `open_journal` opens either kind; `place_of` reads the
-place, a path or a URL.
+the owner holds a `JournalLease`, and each write is fenced. For ``?job=may`` the schema is
+``sunshine_journal_may``, which stays until somebody drops the schema. `JournalReader` and
+`PostgresReader` read a journal while another process runs the job. `open_journal` opens either
+kind; `place_of` reads the place, a path or a URL.
 
 A source that can be read again is loaded whole: `begin`, `add`, `ready`. The rows of a source that
 can be read once are matched to journal rows by `meet`. `Rules` say which rows are still to be sent.

@@ -37,6 +37,10 @@ interrupted starts again, so a handler passes ``received.key(...)`` and ``receiv
 to sending, which finds a message of an earlier attempt. Where another worker made that attempt, the
 search waits 5 seconds first: with several workers, ``handler_timeout`` has to be longer.
 
+Other programs may read an inbox, but for a short time. While a database browser has the file open,
+the ``-wal`` file next to the file grows. During a long transaction in PostgreSQL, such as that of a
+dump, the receiver slows down.
+
 Without a receiver, in Django or Flask, ``parse`` verifies and returns a `Delivery` of typed events,
 or raises `WebhookError` with the status to answer. The events are the view's to store: a service
 delivers an event again after an answer other than 200, and may deliver an event twice::
