@@ -309,13 +309,17 @@ def test_connections_are_closed_with_their_loop(backend: str) -> None:
 def test_a_loop_that_ends_without_being_shut_down_is_forgotten() -> None:
     """The transports of a loop that was only closed go when the next loop has its own."""
     wire = HttpxWire("http://localhost", OfALoop, max_response_bytes=9, keepalive_expiry=15.0)
-    loop = asyncio.new_event_loop()
-    loop.run_until_complete(call(wire))
-    loop.close()
-    assert loop in wire._stacks
+    closed, paused = asyncio.new_event_loop(), asyncio.new_event_loop()
+    for loop in (closed, paused):
+        loop.run_until_complete(call(wire))
+    closed.close()
+    assert {*wire._stacks} == {closed, paused}
 
     asyncio.run(call(wire))
-    assert loop not in wire._stacks
+    assert closed not in wire._stacks
+    assert paused in wire._stacks
+    paused.run_until_complete(wire.aclose())
+    paused.close()
 
 
 @on_both
