@@ -119,7 +119,6 @@ class Lease:
 def allocate(state: State, request: LeaseRequest, now: float) -> Lease:
     """Change the *state* of a pool by a *request*; return the lease."""
     if not state or not -MEMBER_FOR < now - state["at"] < inf:  # the clock of an earlier boot
-        state.clear()
         state.update(_EMPTY, tokens=request.burst, at=now, starts_at=-1e9, members={}, reports=[])
     members = state["members"]
     for name in [name for name, member in members.items() if now - member[0] > MEMBER_FOR]:
@@ -164,7 +163,7 @@ def _learn(state: State, request: LeaseRequest, now: float) -> None:
         state["holder"], state["held_at"] = request.member, now
     lesson = request.lesson
     if lesson is not None and state["holder"] == request.member:
-        if state["refused"] and not lesson.refused:
+        if state["refused"]:
             state["tokens"] = min(state["tokens"], 1.0)
         for name in ("rate", "refused", "reserve", "window"):
             state[name] = getattr(lesson, name)
@@ -187,7 +186,6 @@ def _grant(
     """Take tokens; return those for each lane, and the seconds until there may be more."""
     at, state["at"] = state["at"], max(now, state["at"])
     if now < state["starts_at"]:
-        state["tokens"] = min(state["tokens"], 1.0)
         return 0, 0, state["starts_at"] - now
     me = state["members"][request.member]
     others = [

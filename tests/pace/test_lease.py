@@ -19,6 +19,7 @@ from sunshine_async._pace.lease import (
     allocate,
 )
 from sunshine_async._pace.rate import Curve
+from sunshine_async._pace.slots import BATCH_EVERY
 
 
 def ask(state: State, now: float, member: str = "a", **more: Any) -> Lease:
@@ -143,10 +144,10 @@ def test_one_overload_is_one_fall() -> None:
 
 
 def test_a_retry_after_pauses_all_members() -> None:
-    """No member gets a token for the seconds of a ``Retry-After``, and then one member gets one."""
+    """No member gets a token for the seconds of the longest ``Retry-After``, and then one gets one."""
     state: State = {}
     ask(state, 0.0, "a")
-    ask(state, 0.0, "b", reports=refusal(0.0, asked=3.0))
+    ask(state, 0.0, "b", reports=refusal(0.0, asked=3.0) + refusal(0.0, asked=1.0))
 
     waiting = ask(state, 2.9, "a", interactive=3, generation=1)
     assert (waiting.interactive, waiting.wait) == (0, pytest.approx(0.1))
@@ -163,6 +164,26 @@ def test_a_refused_pool_probes_by_single_calls(lane: str) -> None:
     granted = [ask(state, 0.2 + step / 100, "a", **calls) for step in range(150)]
 
     assert sum(lease.interactive + lease.batch for lease in granted) == 2
+
+
+@pytest.mark.parametrize("seconds", [0.2, 20.0])
+def test_a_refusal_period_ends_without_a_burst(seconds: float) -> None:
+    """Tokens that were there before a refusal period are no calls at once after the period."""
+    state: State = {}
+    ask(state, 0.0, "a", burst=50, reports=refusal(0.0))
+    ask(state, seconds, "b", burst=50, generation=1)
+    taught = lesson(100.0)
+
+    assert ask(state, seconds, "a", lesson=taught, interactive=20, generation=1).interactive == 1
+
+
+def test_a_member_without_calls_is_no_probe() -> None:
+    """A member that asks for no token delays no probe of another member."""
+    state: State = {}
+    ask(state, 0.0, "a", reports=refusal(0.0))
+    ask(state, 0.2, "idle")
+
+    assert ask(state, 0.21, "a", batch=1).batch == 1
 
 
 def test_a_batch_is_no_probe_where_an_interactive_call_waits() -> None:
@@ -189,6 +210,23 @@ def test_the_holder_teaches_the_pool() -> None:
     assert lease.starts_at == 0.3
 
 
+def test_a_holder_that_has_learnt_nothing_teaches_nothing() -> None:
+    """The lesson without a rate leaves the pool without a rate."""
+    lease = ask({}, 0.0, rate=None, lesson=lesson(None))
+
+    assert (lease.rate, lease.learnt, lease.curve) == (None, False, None)
+
+
+def test_the_holder_stays_while_it_asks() -> None:
+    """No other member becomes the holder, and learns anew, within a second of a request."""
+    state: State = {}
+    ask(state, 0.0, "a")
+    ask(state, 0.6, "a")
+
+    assert not ask(state, 1.1, "b").holds
+    assert ask(state, 1.1, "a").holds
+
+
 def test_a_lost_holder_is_replaced() -> None:
     """After a second without a request of the holder, the next member is the holder."""
     state: State = {}
@@ -205,6 +243,48 @@ def test_without_a_rate_no_call_needs_a_token() -> None:
 
     assert (free.rate, free.interactive, free.batch) == (None, 3, 4)
     assert ask(state, 0.1, rate=None, reports=refusal(0.1)).rate == 1.0
+    assert ask({}, 0.1, rate=10.0, reports=refusal(0.1)).rate == 10.0
+
+
+def test_a_learnt_rate_allows_a_tenth_of_a_second_at_once() -> None:
+    """The burst that was declared is none of the learnt rate."""
+    state: State = {}
+    for now in (0.0, 0.9):
+        ask(state, now, burst=50, lesson=lesson(100.0))
+
+    assert ask(state, 0.9, burst=50, lesson=lesson(100.0), interactive=90).interactive == 10
+
+
+def test_a_batch_that_is_due_waits_for_a_token() -> None:
+    """The tenth token is a batch's once the token is there, and no earlier."""
+    state: State = {}
+    for step in range(BATCH_EVERY):
+        ask(state, step / 10, "batch", batch=1)
+        ask(state, step / 10, "web", interactive=5)
+
+    assert [ask(state, now, "batch", batch=1).batch for now in (0.9, 1.0)] == [0, 1]
+
+
+def test_the_interactive_calls_of_a_member_go_before_its_batch() -> None:
+    """A member leaves tokens to the interactive calls of another, and takes none of them for a batch."""
+    state: State = {}
+    ask(state, 0.0, "web", burst=5, interactive=6)
+    lease = ask(state, 0.5, "both", burst=5, interactive=9, batch=9)
+
+    assert (lease.interactive, lease.batch) == (3, 0)
+
+
+def test_a_token_is_kept_for_a_batch_that_waits_only() -> None:
+    """Once a batch that was overtaken has gone, interactive calls get every token."""
+    state: State = {}
+    for step in range(BATCH_EVERY):
+        ask(state, step / 10, "batch", batch=1)
+        ask(state, step / 10, "web", interactive=5)
+
+    later = step / 10 + WAITS + 0.1
+    assert [ask(state, later + n / 10, "web", interactive=1).interactive for n in range(5)] == [
+        1
+    ] * 5
 
 
 def test_interactive_calls_go_ahead_of_a_learnt_rate() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import warnings
 from collections.abc import Callable
+from functools import partial
 from math import inf, nan
 from threading import Thread
 from typing import Any, Final
@@ -565,6 +566,17 @@ async def test_a_loop_that_is_closed_with_calls_in_line(options: dict[str, Any])
         with anyio.fail_after(PATIENCE):
             await acquire_slot(pace, CLOCK)
         gc.collect()
+
+
+@pytest.mark.parametrize("slots", [Slots(1), Pace(max_in_flight=1)], ids=["slots", "pace"])
+def test_no_call_keeps_the_lock(slots: Slots) -> None:
+    """After a start, a refused start and an end here, another thread starts and ends calls."""
+    for act in (partial(slots.enter, 0.0), partial(slots.enter, 0.0), slots.leave):
+        act()
+        other = Thread(target=slots.demand, daemon=True)
+        other.start()
+        other.join(PATIENCE)
+        assert not other.is_alive()
 
 
 def test_a_process_that_was_forked_off_begins_anew() -> None:
