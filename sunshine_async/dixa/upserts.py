@@ -160,7 +160,6 @@ class UserIndex:
                     return failed if isinstance(failed, REFUSED_CREDENTIALS) else None
                 if page.unreadable:
                     self._disable()
-                    break
                 for user in page.items:
                     if user.id not in self._users:  # an end user changed by this run is newer
                         self.put(user)
