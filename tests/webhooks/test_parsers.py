@@ -285,6 +285,20 @@ def test_an_event_without_an_id_has_a_hash() -> None:
     assert one.id.startswith("sha256:")
 
 
+def test_an_event_of_dixa_has_its_id_or_a_hash() -> None:
+    """Deliveries of Dixa with the same id are of one event, whatever else differs."""
+
+    def id_of(**data: Any) -> str:
+        body = to_body({"event_fqn": "X", **data})
+        delivery = DIXA.read(signed(body), body, now=NOW)
+        assert isinstance(delivery, RawDelivery)
+        return delivery.events[0].id
+
+    assert id_of(event_id="1", a=1) == id_of(event_id="1", a=2) == "1"
+    assert id_of(a=1).startswith("sha256:")
+    assert id_of(a=1) != id_of(a=2)
+
+
 def test_the_substitute_for_an_id_of_smooch() -> None:
     """Messages of v1.1 are told by trigger and ids; all other events by the hash of the body."""
 

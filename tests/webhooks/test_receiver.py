@@ -5,8 +5,8 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import closing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -110,6 +110,11 @@ class Bot:
         with anyio.fail_after(PATIENCE):
             while len(self.got) < number or self.ended < ended:
                 await self._changed.wait()
+
+
+def raw_event(number: int) -> RawEvent:
+    """Return an event of a conversation."""
+    return RawEvent(f"e{number}", MESSAGE, {}, b"{}", "c", float(number))
 
 
 async def dead_letters(receiver: Receiver, number: int) -> list[Any]:
@@ -252,6 +257,9 @@ async def test_the_statuses(path: Path, caplog: pytest.LogCaptureFixture) -> Non
         assert await status_of(receiver, method="HEAD") == 200
         for method in ("GET", "PUT", "DELETE"):
             assert await status_of(receiver, method=method) == 405
+        async with sender(receiver) as client:
+            for method, allowed in (("GET", "HEAD, POST"), ("HEAD", None)):
+                assert (await client.request(method, "/")).headers.get("allow") == allowed
         assert await status_of(receiver, x_api_key="wrong") == 401
         assert await status_of(receiver, content=b"no JSON") == 400
         assert await status_of(receiver, content=b" " * 1001) == 413
@@ -542,15 +550,18 @@ async def test_a_shutdown_cancels_handlers_and_the_next_start_goes_on(path: Path
 
 @pytest.mark.usefixtures("instant_waits")
 async def test_an_event_cut_off_again_and_again_waits(
-    path: Path, caplog: pytest.LogCaptureFixture
+    path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the third attempt that ended with the process on, an event waits, and a warning says so."""
+    monkeypatch.setattr(CLOCK, "luck", lambda: 1.0)
     for end in range(4):
         caplog.clear()
         bot = Bot(receiver_at(path), lambda _: anyio.sleep_forever())
+        began = CLOCK.now()
         async with bot.receiver, sender(bot.receiver) as client:
             await post(client, message(1))
             await bot.until(1)
+        assert CLOCK.now() - began >= end // 3
         assert [one.attempt for one in bot.got] == [end + 1]
         assert caplog.text.count("attempt 4 of event e1 (conversation:message) begins") == end // 3
 
@@ -710,6 +721,106 @@ async def test_outcomes_wait_for_a_disk_that_refuses_all(path: Path) -> None:
         assert counts(inbox) == {EventState.HANDLED: 2}
 
 
+@define(eq=False)
+class RefusingInbox:
+    """An inbox on a disk that refuses exchanges with deliveries, or with outcomes, while told to."""
+
+    inbox: SQLiteInbox
+    refuses_events: bool = False
+    refuses_outcomes: bool = False
+
+    def exchange(self, events: Any, outcomes: Any, slots: Any, **times: float) -> Any:
+        """Refuse, or pass the exchange on."""
+        if (events and self.refuses_events) or (outcomes and self.refuses_outcomes):
+            self.refuses_outcomes = False
+            message = "the disk is full"
+            raise InboxError(message)
+        return self.inbox.exchange(events, outcomes, slots, **times)
+
+    def lease_left(self) -> float:
+        """Return infinity: there are no other workers."""
+        return inf
+
+
+@asynccontextmanager
+async def dispatching(
+    inbox: SQLiteInbox, attempt: Callable[[StoredEvent], Awaitable[None]], retry: Retry = AT_ONCE
+) -> AsyncGenerator[tuple[Dispatcher, RefusingInbox]]:
+    """Give a running dispatcher of *attempt*, and the inbox, which may refuse."""
+    refusing: Any = RefusingInbox(inbox)
+    dispatcher = Dispatcher(refusing, attempt, HandlingRules(1, 60.0, 60.0, retry))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(dispatcher.run)
+        yield dispatcher, refusing
+        tasks.cancel_scope.cancel()
+
+
+async def test_an_outcome_frees_room_on_a_disk_that_refuses_a_delivery(path: Path) -> None:
+    """Where a delivery doesn't fit, the outcome that came with the delivery is written."""
+
+    async def attempt(_: StoredEvent) -> None:
+        refusing.refuses_events = True
+        tasks.start_soon(put, raw_event(2))
+
+    async def put(raw: RawEvent) -> None:
+        assert not await dispatcher.put([raw])
+        assert counts(inbox) == {EventState.HANDLED: 1}
+        refused.set()
+
+    refused = anyio.Event()
+    with closing(SQLiteInbox(path)) as inbox:
+        async with (
+            dispatching(inbox, attempt) as (dispatcher, refusing),
+            anyio.create_task_group() as tasks,
+        ):
+            assert await dispatcher.put([raw_event(1)])
+            await refused.wait()
+
+
+@pytest.mark.usefixtures("instant_waits")
+async def test_an_outcome_that_the_disk_refused_is_written_without_a_delivery(path: Path) -> None:
+    """After a refusal the conversation goes on by itself, although nothing more is received."""
+
+    async def attempt(stored: StoredEvent) -> None:
+        got.append(stored.id)
+        refusing.refuses_outcomes = stored.id == "e1"
+        if stored.id == "e2":
+            ended.set()
+
+    got: list[str] = []
+    ended = anyio.Event()
+    with closing(SQLiteInbox(path)) as inbox:
+        async with dispatching(inbox, attempt) as (dispatcher, refusing):
+            assert await dispatcher.put([raw_event(1), raw_event(2)])
+            with anyio.fail_after(PATIENCE):
+                await ended.wait()
+    assert got == ["e1", "e2"]
+
+
+@pytest.mark.usefixtures("instant_waits")
+async def test_the_retries_of_a_handler_end_at_the_deadline(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An event that fails again and again is given up, and lets the conversation go on."""
+
+    async def attempt(stored: StoredEvent) -> None:
+        got.append(stored.id)
+        if stored.id == "e1":
+            raise KeyError
+        ended.set()
+
+    monkeypatch.setattr(CLOCK, "luck", lambda: 1.0)
+    retry = Retry(max_attempts=50, first_wait=300, max_wait=300, deadline=1000)
+    got: list[str] = []
+    ended = anyio.Event()
+    with closing(SQLiteInbox(path)) as inbox:
+        async with dispatching(inbox, attempt, retry) as (dispatcher, _):
+            assert await dispatcher.put([raw_event(1), raw_event(2)])
+            with anyio.fail_after(PATIENCE):
+                await ended.wait()
+    assert got == ["e1"] * 4 + ["e2"]
+
+
 async def test_a_fault_that_is_not_the_disk_s_loses_nothing(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -843,7 +954,10 @@ async def test_own_and_standby_events_are_skipped(path: Path) -> None:
     own = message(1)
     own["payload"]["message"].update(author={"type": "business"}, source={"type": "api"})
     standby = message(2)
-    standby["payload"]["conversation"]["activeSwitchboardIntegration"] = {"integrationId": "x"}
+    standby["payload"]["conversation"] |= {
+        "activeSwitchboardIntegration": {"integrationId": "x"},
+        "pendingSwitchboardIntegration": {"integrationId": "y"},
+    }
     for options, expected in (
         ({}, ["e2", "e3"]),
         ({"integration_id": "i"}, ["e3"]),
@@ -1014,8 +1128,18 @@ async def test_alone_under_a_server(path: Path) -> None:
         assert "in use by another process" in second[0]["message"]
         down.set()
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+    async def break_off() -> Any:
+        if len(sent) > 2:
+            raise OSError(case)
+        return {}
+
+    case = "the server breaks off"
+    with pytest.raises(OSError, match=case):
+        await bot.receiver({"type": "lifespan"}, break_off, send)
+    assert sent[2:] == ["lifespan.startup.complete", "lifespan.shutdown.failed"]
     await bot.receiver({"type": "websocket"}, receive, send)
-    assert sent[2:] == ["websocket.close"]
+    assert sent[4:] == ["websocket.close"]
     with pytest.raises(NotImplementedError, match="not mqtt"):
         await bot.receiver({"type": "mqtt"}, receive, send)
 
