@@ -318,6 +318,33 @@ class TestSendingAgain:
 
 
 @virtual_on_both
+@pytest.mark.parametrize(
+    ("refusals", "order"), [(1, ["a", "a", "b", "c"]), (2, ["a", "a", "b", "c", "a"])]
+)
+async def test_a_call_that_is_refused_again_lets_others_go(refusals: int, order: list[str]) -> None:
+    """A resend goes ahead of new calls; after two refusals new calls go ahead of the resend."""
+
+    class Refusing(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            came.append(request.url.path[-1])
+            await sleep(1)
+            return (
+                httpx.Response(429)
+                if len(came) <= refusals
+                else httpx.Response(200, json={"user": JANE})
+            )
+
+    came: list[str] = []
+    client = sunshine(Refusing(), pace=Pace(max_in_flight=1))
+    async with anyio.create_task_group() as tasks:
+        for name in "abc":
+            tasks.start_soon(client.users.get, name)
+            await settled()
+
+    assert came == order
+
+
+@virtual_on_both
 async def test_a_cancelled_second_attempt_is_no_second_refusal() -> None:
     """The end of a cancelled attempt says nothing, whatever the attempt before met."""
 

@@ -309,6 +309,20 @@ async def test_a_patient_fence() -> None:
     assert wire.rounds == 1
 
 
+@virtual
+async def test_a_patient_fence_that_makes_no_connection() -> None:
+    """A job's request that found no connection is no request of a worker that lost the lease."""
+
+    async def step(_: Timeout, __: SendProgress) -> Failure:
+        await sleep(9.0)
+        raise AssertionError
+
+    lease = ScriptedLease([1.0, 1.0, -1.0, -1.0])
+    reply = await send_by(SteppedWire(step), lease, evolve(AMPLE, total=1.0), patient=True)
+    assert isinstance(reply, Failure)
+    assert reply.fault is Fault.UNSENT
+
+
 @pytest.mark.parametrize(
     ("allowed", "left", "may_start"), [(True, 1.0, True), (False, 1.0, False), (True, -1.0, False)]
 )

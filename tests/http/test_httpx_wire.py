@@ -444,6 +444,12 @@ class OneByOne(httpx.AsyncBaseTransport):
         self.closed = True
 
 
+def kept_by(wire: HttpxWire) -> int:
+    """Return the number of transports that *wire* keeps in memory."""
+    [stack] = wire._stacks.values()
+    return len(stack._all)
+
+
 class TestTransportsOfOurOwn:
     """Many calls at once by transports with one connection each."""
 
@@ -466,6 +472,7 @@ class TestTransportsOfOurOwn:
         await sleep(14)
         await call(wire)
         assert [one.closed for one in made] == [True, True, False]
+        assert kept_by(wire) == 1
         await wire.aclose()
         assert all(one.closed for one in made)
 
@@ -484,6 +491,7 @@ class TestTransportsOfOurOwn:
             await call(wire)
         assert isinstance(await call(wire), Response)
         assert [one.closed for one in made] == [True, True, False]
+        assert kept_by(wire) == 1
 
     @virtual_on_trio
     async def test_transport_of_the_user(self) -> None:

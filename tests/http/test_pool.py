@@ -264,8 +264,9 @@ class TestPool:
         assert len(server.peers) == 2
 
     async def test_expired_connection_is_not_used(self) -> None:
-        """An expired connection isn't used, though the loop hasn't come round to close it."""
-        async with serving(always) as server, wired(server.url, keepalive_expiry=0.0) as wire:
+        """An expired connection makes room for another, though the loop hasn't come round to it."""
+        expired = {"keepalive_expiry": 0.0, "max_connections": 1}
+        async with serving(always) as server, wired(server.url, **expired) as wire:
             assert [await body_of(wire), await body_of(wire)] == [b"0", b"1"]
 
     @pytest.mark.parametrize("unasked", [b"", answer(b"unasked")])

@@ -158,6 +158,7 @@ LOOKS: dict[str, tuple[tuple[Answer, ...], str]] = {
         ),
         "conflict",
     ),
+    "found beside a message without an id": ((page({}, message("7")),), "7"),
     "an older page isn't read": ((page(before="c1"), page(before="c1")), "unknown"),
 }
 """Answers to the look-ups, and the outcome: the id of the message found, or a word."""
@@ -172,6 +173,7 @@ async def test_a_message_is_looked_for_after_a_lost_answer(first: str, looks: st
 
     assert await outcome_of(messages.messages.post("c", HELLO, once="k")) == outcome
     assert methods(requests) == ["POST", *("GET" for _ in answers)]
+    assert once_module._ECHOES == {}
 
 
 @pytest.mark.parametrize(
@@ -932,17 +934,31 @@ class TestSendFile:
             "metadata": {"sunshineAsyncOnce": "k"},
         }
 
+    async def test_a_lost_upload_sends_no_message(self) -> None:
+        """An upload without an answer may leave a file, and certainly no message."""
+        sunshine, requests = sunshine_with(LOST)
+
+        with pytest.raises(SunshineError) as caught:
+            await sunshine.messages.send_file("c", b"%PDF", once="k")
+
+        assert not caught.value.maybe_applied
+        assert methods(requests) == ["POST"]
+
     @pytest.mark.parametrize(
-        ("content", "words"),
+        ("content", "words", "deleted"),
         [
-            ({"type": "file", "mediaUrl": "https://example.org/other.pdf"}, "7"),
-            ({"type": "image", "mediaUrl": "https://example.org/other.png"}, "7"),
-            ({"type": "text", "text": "Hello"}, "conflict"),
+            ({"type": "file", "mediaUrl": "https://example.org/other.pdf"}, "7", False),
+            ({"type": "image", "mediaUrl": "https://example.org/other.png"}, "7", False),
+            ({"type": "text"}, "7", True),
+            ({"type": "text", "text": "Hello"}, "conflict", False),
         ],
     )
-    async def test_an_earlier_file_is_the_result(self, content: Any, words: str) -> None:
+    async def test_an_earlier_file_is_the_result(
+        self, content: Any, words: str, *, deleted: bool
+    ) -> None:
         """With ``sent_before``, an earlier message with a file is the result: no upload."""
-        sunshine, requests = sunshine_with(page(message("7", content=content)))
+        there = message("7", content=content, deleted=deleted)
+        sunshine, requests = sunshine_with(page(there))
 
         call = sunshine.messages.send_file("c", b"%PDF", once="k", sent_before=AGES_AGO)
 

@@ -13,6 +13,7 @@ from support.size import sized
 
 from sunshine_async import (
     NotFoundError,
+    PermissionDeniedError,
     ResponseDecodeError,
     Retry,
     ServerError,
@@ -175,6 +176,17 @@ async def test_a_failed_second_look_says_that_a_webhook_may_be_there() -> None:
     client, _ = scripted(hooks(), (201, {"webhook": hook("5")}), 500, 500, retry=TWICE)
 
     with pytest.raises(ServerError) as caught:
+        await client.webhooks.ensure("i", TARGET, TRIGGERS)
+
+    assert caught.value.maybe_applied
+
+
+async def test_a_deletion_that_fails_after_a_write_says_that_a_webhook_is_there() -> None:
+    """The webhook was created, so an error of the deletion of another has *maybe_applied*."""
+    made = (201, {"webhook": hook("5")})
+    client, _ = scripted(hooks(), made, hooks(hook("3"), hook("5")), 403, retry=TWICE)
+
+    with pytest.raises(PermissionDeniedError) as caught:
         await client.webhooks.ensure("i", TARGET, TRIGGERS)
 
     assert caught.value.maybe_applied
