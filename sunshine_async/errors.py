@@ -230,6 +230,7 @@ class ApiError(SunshineError, advice="Check the request, base_url and the networ
 
     def _sentence(self) -> str:
         reasons = "; ".join(": ".join(filter(None, (one.code, one.title))) for one in self.errors)
+        reasons = reasons.removeprefix(f"{self.status} ")  # the pages of most gateways repeat it
         return f"{self.status} {reasons}".rstrip() + f" ({self.endpoint}{_tries(self.attempts)})"
 
 

@@ -321,6 +321,15 @@ def test_the_message_of_an_api_error_says_what_and_where() -> None:
     )
 
 
+@pytest.mark.parametrize("title", ["502 Bad Gateway", "Bad Gateway"])
+def test_the_message_has_the_status_once(title: str) -> None:
+    """A gateway's page that begins with the status doesn't repeat the status."""
+    error = errors.ServerError(502, endpoint="GET /users", errors=(ErrorDetail(None, title),))
+
+    assert str(error).startswith("502 Bad Gateway (GET /users). ")
+    assert error.title == title
+
+
 def test_the_message_of_an_error_without_reasons_has_its_status() -> None:
     """Where the service gives no reason, the message begins with the status and the endpoint."""
     assert str(error_class(502)(502, endpoint=ENDPOINT)) == (

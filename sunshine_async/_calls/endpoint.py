@@ -25,6 +25,11 @@ R = TypeVar("R")
 MAX_JSON_BYTES: Final = 100_000
 """Largest JSON body that a service takes, in bytes ("100kb" in Sunshine's documentation)."""
 
+_OF_A_GATEWAY: Final = (
+    "The answer isn't JSON, so a gateway may have refused: check base_url and the network"
+)
+_SAME_OF_A_GATEWAY: Final = frozenset({401, 413, 429})
+"""Statuses with a next step that is right whoever refused."""
 _NOT_FOLLOWED: Final = "the service redirects, which is not followed"
 _METHOD: Final = r"GET|HEAD|POST|PUT|PATCH|DELETE"
 _TEMPLATE: Final = r"(/([A-Za-z0-9_.~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2}|\{[A-Za-z_]+\})*)+"
@@ -263,6 +268,9 @@ class Endpoint(Generic[B, R]):
             errors = (ErrorDetail("redirect", _NOT_FOLLOWED),)
         if advice is None and not maybe_applied:
             advice = self.advice.get(status)
+        foreign = is_foreign(response)
+        if foreign and 400 <= status < 500 and status not in _SAME_OF_A_GATEWAY:  # noqa: PLR2004
+            advice = _OF_A_GATEWAY
         acted = maybe_applied or self.fault_of(status) in MAY_HAVE_ACTED
         error = error_class(status)(
             status,
@@ -274,7 +282,7 @@ class Endpoint(Generic[B, R]):
             advice=advice,
             maybe_applied=acted and self.replay is not Replay.SAFE,
         )
-        if is_foreign(response):
+        if foreign:
             error.is_foreign = True
         return error
 

@@ -553,6 +553,23 @@ def test_an_error_has_what_the_service_says(
     assert str(GET) in str(error)
 
 
+@pytest.mark.parametrize("status", [400, 403, 404, 405, 409])
+def test_a_refusal_that_is_a_page_may_be_a_gateways(status: int) -> None:
+    """The next step after a page: neither the values of the call nor the credentials."""
+    page = error_of(CREATE, answer(status, b"<title>Blocked</title>"))
+
+    assert "a gateway may have refused: check base_url and the network" in str(page)
+    assert "gateway" not in str(error_of(CREATE, answer(status, b"{}")))
+
+
+@pytest.mark.parametrize("status", [401, 413, 429, 502])
+def test_a_page_with_a_next_step_of_its_own(status: int) -> None:
+    """The next step of these is right, whoever refused."""
+    page = error_of(CREATE, answer(status, b"<title>Blocked</title>"))
+
+    assert page.advice == type(page).advice
+
+
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
