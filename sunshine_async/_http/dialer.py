@@ -261,5 +261,5 @@ async def _open_tunnel(link: socket.socket, host: str, proxy: Proxy) -> Failure 
         if status[0] == "2":
             return proxy.failure("bytes came before TLS", host) if received else None
         if status[0] != "1":
-            return proxy.refusal(status, host)
+            return proxy.refusal(status, host, head)
     return proxy.failure("interim answers come without end", host)

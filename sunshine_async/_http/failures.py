@@ -7,9 +7,10 @@ cancellation, or from an error of the caller's own body; `Transport` replaces an
 """
 
 import os
+import re
 import socket
 import ssl
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Final, Self, TypeGuard, cast
@@ -31,6 +32,17 @@ _CLIENT_CERTIFICATE_ALERTS: Final = (
 """TLS alerts of a server that refuses the client's certificate, or misses a certificate."""
 
 CHECK: Final = "check the address and the network"
+_SSL_SOURCE: Final = r"^\[SSL[^]]*\] | \(_ssl\.c:[0-9]+\)$"
+"""Python's frame around OpenSSL's words."""
+_TLS_STEPS: Final[Mapping[str, str]] = {
+    "alert handshake failure": (
+        "server and client have no TLS settings in common, or the server asks for a certificate of"
+        " the client: see ssl_context="
+    ),
+    "alert no application protocol": "the server refuses HTTP/1.1: check base_url",
+    "wrong version number": "the other side answers without TLS: check base_url",
+}
+"""Next steps by the last words of the problem; `CHECK` for further problems."""
 NONE_FREE: Final = "came free in time: see max_connections="
 
 
@@ -95,23 +107,27 @@ def _tls_reason(error: ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLEOFError):
         return f"TLS failed: the other side closed the connection in the handshake: {CHECK}"
     # an error of Python itself has no code of OpenSSL, but a sentence
-    named = getattr(error, "reason", None) or error.strerror or type(error).__name__
+    text = re.sub(_SSL_SOURCE, "", error.strerror or "")
+    named = getattr(error, "reason", None) or text or type(error).__name__
     problem = named.replace("_", " ").lower()
     if refuses_client(error):
         return f"TLS failed: {problem}: hand in ssl_context= with the client's certificate"
-    return f"TLS failed: {problem}: {CHECK}"
+    steps = (step for words, step in _TLS_STEPS.items() if problem.endswith(words))
+    return f"TLS failed: {problem}: {next(steps, CHECK)}"
 
 
 def restrict_tls(context: ssl.SSLContext) -> ssl.SSLContext:
-    """Return *context*, which now reports cut streams, and refuses a second handshake.
+    """Return *context*, which now reports cut streams, and asks for HTTP/1.1 and one handshake.
 
     - Python 3.11.2 and others of that time don't report a stream that ends without a
       ``close_notify`` by default.
     - A server of TLS 1.2 may ask for a second handshake in the middle of a call (renegotiation,
       RFC 9325 section 3.4); the connection goes on without.
+    - A server of HTTP/2 alone refuses the handshake (ALPN, RFC 7301), in place of a request.
     """
     context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
     context.options |= ssl.OP_NO_RENEGOTIATION
+    context.set_alpn_protocols(["http/1.1"])
     return context
 
 

@@ -15,6 +15,7 @@ import httpx
 from sunshine_async._http.failures import has_unread, is_clean_end, restrict_tls
 from sunshine_async._http.httpx_wire import ParserStream
 from sunshine_async._http.response_parser import ResponseParser
+from sunshine_async._http.response_parts import StaleConnectionError, StreamEndError
 
 
 def install_parser(transport: httpx.AsyncHTTPTransport, *, limit: int) -> httpx.AsyncHTTPTransport:
@@ -45,7 +46,7 @@ class _HttpcoreBackend(httpcore.AsyncNetworkBackend):
 
 
 class _HttpcoreStream(httpcore.AsyncNetworkStream, ParserStream):
-    """Wrapper of *stream* that parses responses, except the response to CONNECT.
+    """Wrapper of *stream* that parses responses, except a proxy's to CONNECT or in SOCKS.
 
     *carrier* is the stream of TLS to a proxy that carries *stream*.
     """
@@ -65,26 +66,29 @@ class _HttpcoreStream(httpcore.AsyncNetworkStream, ParserStream):
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         if self._has_read and buffer:  # the first bytes of the next request
-            method = buffer.partition(b" ")[0].decode("latin-1")
+            if self.response is not None and self.get_extra_info("is_readable"):
+                raise StaleConnectionError  # httpcore has looked, too, but other tasks ran since
+            method = buffer.partition(b" ")[0]
             self._has_read = False
             self.response = None
-            if method != "CONNECT":
+            if method.isalpha() and method != b"CONNECT":  # the words of SOCKS have bytes below 32
                 self._parser = self._parser or ResponseParser(limit=self._limit)
-                self._parser.expect(method)
+                self._parser.expect(method.decode("ascii"))
         await self._stream.write(buffer, timeout)
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if self.response is not None and self.response.body_error:
+            message = "nobody needs the rest"  # a break would leave httpcore's generators half-way
+            raise httpcore.ReadError(message)
         data = await self._stream.read(max_bytes, timeout)
         self._has_read = True
         parser = self._parser
         if parser is not None and data:
             self.response = parser.feed(data)
-        elif parser is not None:
-            ended = is_clean_end(self.get_extra_info("ssl_object"))
-            self.response = parser.feed_eof() if ended else None
-            if self.response is None:
-                message = f"closed {parser.stage}"
-                raise httpcore.ReadError(message)
+        elif parser is not None and is_clean_end(self.get_extra_info("ssl_object")):
+            self.response = parser.feed_eof()
+        if not data and self.response is None:
+            raise StreamEndError("before it answered" if parser is None else parser.stage)
         return data
 
     async def start_tls(

@@ -17,6 +17,7 @@ from sunshine_async._http.failures import (
     NONE_FREE,
     CallerBody,
     connect_failure,
+    name_of,
     refuses_client,
     root_cause,
 )
@@ -32,7 +33,12 @@ from sunshine_async._http.messages import (
     Timeout,
 )
 from sunshine_async._http.proxy import Proxy
-from sunshine_async._http.response_parts import BodyDecoder, InvalidResponseError
+from sunshine_async._http.response_parts import (
+    BodyDecoder,
+    InvalidResponseError,
+    StaleConnectionError,
+    StreamEndError,
+)
 from sunshine_async.errors import ConfigurationError, Fault
 
 _UNSENT_ERRORS: Final = (
@@ -47,9 +53,10 @@ _UNSENT_ERRORS: Final = (
 
 _TRANSPORT_ERRORS: Final = (
     *(httpx.HTTPError, httpx.StreamError, httpx.InvalidURL),
-    *(ConfigurationError, OSError, InvalidResponseError),
+    *(ConfigurationError, OSError, InvalidResponseError, StreamEndError),
 )
 """Errors that any transport may raise. Any further error is a mock's, or a bug, and is raised."""
+_SOCKS_HANDSHAKE: Final = "socks.setup_socks5_connection"
 _CONNECTION_LAYERS: Final = frozenset({"connection", "proxy", "socks"})
 """Layers of httpcore that work on a connection, never on a request."""
 
@@ -75,6 +82,8 @@ class _HttpcoreTrace:
         """The last event before the request."""
         self.refusal: Response | None = None
         """Head of a response with a status from 300 on, once received."""
+        self.socks_stream: Any = None
+        """Stream of the handshake with a SOCKS proxy; None: no such proxy."""
         self.mocked = False
         """True if a mocking library answers in place of httpx."""
 
@@ -82,6 +91,11 @@ class _HttpcoreTrace:
         if not self.has_events:
             self.has_events = True
             self.progress.started = False
+        if event == f"{_SOCKS_HANDSHAKE}.started":
+            self.socks_stream = info["stream"]
+        elif event == f"{_SOCKS_HANDSHAKE}.failed":  # httpcore leaves the socket open
+            with anyio.CancelScope(shield=True):
+                await self.socks_stream.aclose()
         if self.progress.started or not event.endswith(".started"):
             return
         if self._precedes_request(event, info):
@@ -286,14 +300,19 @@ class HttpxWire:
     async def _exchange(self, outgoing: httpx.Request, trace: _HttpcoreTrace) -> Response:
         loop = anyio.lowlevel.current_token().native_token
         stack = self._stacks.get(loop) or await self._open_stack(loop)
-        transport = await stack.take()
-        try:
-            response = await self._exchange_by(transport, outgoing, trace)
-        except BaseException:
-            await stack.drop(transport)
-            raise
-        stack.give_back(transport)
-        return response
+        while True:
+            transport = await stack.take()
+            try:
+                response = await self._exchange_by(transport, outgoing, trace)
+            except StaleConnectionError:
+                trace.progress.started = False
+                await stack.drop(transport)
+            except BaseException:
+                await stack.drop(transport)
+                raise
+            else:
+                stack.give_back(transport)
+                return response
 
     async def _open_stack(self, loop: object) -> _TransportStack:
         """Return a new stack for *loop*; forget the stacks of event loops that have ended."""
@@ -344,8 +363,9 @@ class HttpxWire:
             return Failure(Fault.TIMED_OUT, f"{self._host} did not answer in time")
         if isinstance(error, InvalidResponseError):
             return Failure(Fault.LOST, f"{self._host} sent an answer that can't be read: {error}")
-        name = type(error).__name__
-        reason = f"the connection to {self._host} broke before the answer came ({name})"
+        reason = f"the connection to {self._host} broke before the answer came ({name_of(cause)})"
+        if isinstance(error, StreamEndError):
+            reason = f"{self._host} closed the connection {error}"
         return Failure(Fault.LOST, reason)
 
     def _unsent_failure(self, error: Exception, last_event: str, *, timed_out: bool) -> Failure:
@@ -354,7 +374,12 @@ class HttpxWire:
         if self._proxy is None:
             return connect_failure(cause, f"connecting to {self._host}")
         if isinstance(error, httpx.ProxyError):
-            return self._proxy.refusal(str(error), self._host)
+            return self._proxy.refusal(str(error).rstrip("."), self._host)
+        if isinstance(error, StreamEndError):
+            reason = f"the proxy closed the connection {error}"
+            return self._proxy.failure(reason, self._host)
+        if isinstance(error, httpx.RemoteProtocolError):
+            return self._proxy.failure("the proxy's answer is no HTTP", self._host)
         reached = not last_event.startswith("connection.")
         return self._proxy.connect_failure(cause, self._host if reached else None)
 
@@ -363,8 +388,7 @@ async def _read_parsed(incoming: httpx.Response, stream: ParserStream) -> Respon
     """Read *incoming* to the end; return the response that our own parser has read."""
     try:
         async for _ in cast("httpx.AsyncByteStream", incoming.stream):
-            if stream.response is not None and stream.response.body_error:
-                break
+            pass
     except httpx.TransportError:
         if stream.response is None:
             raise

@@ -62,6 +62,7 @@ class Pool:
         self.is_open = True
         self.lifetime: Final = self._close_with_loop()
         self._origin: Final = origin
+        self._target: Final = f"{origin}{f' through the proxy {proxy.name}' if proxy else ''}"
         self._max_response_bytes: Final = max_response_bytes
         self._keepalive_expiry: Final = keepalive_expiry
         self._dialer: Final = Dialer(origin, make_context, proxy)
@@ -183,7 +184,7 @@ class Pool:
         return self._connect_failure("the server closed it, or sent bytes, before a request")
 
     def _connect_failure(self, reason: str) -> Failure:
-        return Failure(Fault.UNSENT, f"connecting to {self._origin} failed: {reason}: {CHECK}")
+        return Failure(Fault.UNSENT, f"connecting to {self._target} failed: {reason}: {CHECK}")
 
     def _on_connected(self, task: asyncio.Task[Connection | Failure]) -> None:
         """Use the connection that `_dial` made; on a failure free the slot and fail a call."""
@@ -216,7 +217,7 @@ class Pool:
             return
         self._dequeue(call)
         event = f"was made in time: {CHECK}" if dialing else NONE_FREE
-        call.set_reply(Failure(Fault.UNSENT, f"no connection to {self._origin} {event}"))
+        call.set_reply(Failure(Fault.UNSENT, f"no connection to {self._target} {event}"))
 
     def _close_expired(self) -> None:
         """Close the connections that have been idle for too long; the oldest come first."""

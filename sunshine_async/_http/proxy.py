@@ -24,10 +24,15 @@ _PROXY: Final = (
 )
 _URL_DELIMITER: Final = r"[/?#\\]"
 _LAST_PORT: Final = 65535
-_AUTH_REQUIRED: Final = ("401", "407")  # some proxies answer 401 to a wrong password
+_AUTH_REQUIRED: Final = (
+    *("401", "407"),  # some proxies answer 401 to a wrong password
+    *("Invalid username", "Requested "),  # httpcore's words for a SOCKS proxy
+)
 _AUTH_ADVICE: Final = (
     "give the proxy's URL the right user name and password, special characters percent-encoded"
 )
+_AUTH_PROXY: Final = "name a proxy that takes Basic, or none, such as one on this machine"
+_CHALLENGE: Final = rb"(?im)^proxy-authenticate:[ \t]*([a-z][a-z-]{0,20})"
 _LONGEST_REASON: Final = 100
 
 
@@ -73,12 +78,20 @@ class Proxy:
         """Return the failure of a request to *host* that was not sent for a *reason* in words."""
         return Failure(fault, f"{self._action(host)} failed: {reason}{self._hint}")
 
-    def refusal(self, answer: str, host: str) -> Failure:
-        """Return the failure after the proxy's *answer*, a status with a reason, to a CONNECT."""
+    def refusal(self, answer: str, host: str, head: bytes = b"") -> Failure:
+        """Return the failure after the proxy's *answer*, a status with a reason, to a CONNECT.
+
+        *head* is the head of the answer, where known.
+        """
         answer = answer[:_LONGEST_REASON]
         if not answer.startswith(_AUTH_REQUIRED):
             return self.failure(f"the proxy answered {answer}", host)
-        return self.failure(f"{answer}: {_AUTH_ADVICE}", host, fault=Fault.PERMANENT)
+        schemes = [name.decode() for name in re.findall(_CHALLENGE, head)]
+        advice = _AUTH_ADVICE
+        if schemes and b"basic" not in head.lower():
+            names = " or ".join(schemes)
+            advice = f"the proxy takes {names}, of which none works here: {_AUTH_PROXY}"
+        return self.failure(f"{answer}: {advice}", host, fault=Fault.PERMANENT)
 
     def _action(self, host: str | None) -> str:
         to_proxy = f"the proxy {self.name}"

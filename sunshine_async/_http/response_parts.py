@@ -75,6 +75,14 @@ class InvalidResponseError(Exception):
     """Invalid response: malformed, larger than the limits, or in contradiction to the headers."""
 
 
+class StreamEndError(Exception):
+    """End of a stream before the end of a response; the text is the stage of the response."""
+
+
+class StaleConnectionError(Exception):
+    """A kept connection has ended, or has brought bytes unasked, before the next request left."""
+
+
 class BodyDecoder:
     """Decoder of a response body; *encoding* is the value of ``Content-Encoding``.
 

@@ -1,5 +1,6 @@
 """Both wires, our own sockets and httpx: every answer is read alike, or refused alike."""
 
+import gc
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -118,6 +119,49 @@ async def test_answer_behind_the_answer_is_nobodys(way: str) -> None:
             reply = await call(wire, target=f"/{number}")
             assert isinstance(reply, Response)
             assert reply.body == b"/%d" % number
+
+
+@pytest.mark.parametrize("way", WIRES)
+async def test_a_server_that_closes_is_said_alike(way: str) -> None:
+    """The reason of a lost answer says who closed, and when, in the same words on both wires."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(b"HTTP/1.1 200 OK\r\n" * peer.index)
+
+    async with serving(script) as server, WIRES[way](server.url) as wire:
+        replies = [await call(wire) for _ in range(2)]
+
+    host = server.url.removeprefix("http://")
+    assert replies == [
+        Failure(Fault.LOST, f"{host} closed the connection before it answered"),
+        Failure(Fault.LOST, f"{host} closed the connection within its answer"),
+    ]
+
+
+def test_a_body_that_is_of_no_use_leaves_nothing_on_trio() -> None:
+    """No generator of httpx is left half-way where the rest of a body isn't needed."""
+
+    async def serve(link: anyio.abc.SocketStream) -> None:
+        async with link:
+            await link.receive()
+            await link.send(answer(b"x", fields=b"Content-Encoding: br\r\n")[:-1] + b"x" * 99)
+            await link.receive()
+
+    async def scenario() -> None:
+        async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+            port = listener.extra(anyio.abc.SocketAttribute.local_port)  # noqa: S610 - no Django
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(listener.serve, serve)
+                await settled()
+                async with wired_by_httpx(f"http://127.0.0.1:{port}") as wire:
+                    reply = await call(wire)
+                tasks.cancel_scope.cancel()
+        assert isinstance(reply, Response)
+        assert "encoding that was not asked for" in reply.body_error
+
+    anyio.run(scenario, backend="trio")
+    gc.collect()  # complains of generators that were left
 
 
 class Secured:

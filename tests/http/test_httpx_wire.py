@@ -1,10 +1,13 @@
 """Calls through httpx: on real sockets, through proxies, with answers that are not as they should be."""
 
 import asyncio
+import errno
 import gc
 import gzip
+import socket
 import ssl
 from collections.abc import AsyncIterator
+from math import inf
 from typing import Any
 
 import anyio
@@ -12,7 +15,7 @@ import httpx
 import pytest
 import respx
 from support.backends import on_both, virtual_on_both
-from support.servers import always, serving, silent
+from support.servers import Peer, always, answer, serving, silent
 from support.virtual import sleep, until, virtual_on_trio
 from support.wires import body_of, call, wired_by_httpx
 
@@ -26,6 +29,7 @@ from sunshine_async import (
     SunshineClient,
 )
 from sunshine_async._http.fork import _renew_all
+from sunshine_async._http.httpcore_backend import install_parser
 from sunshine_async._http.httpx_wire import (
     HttpxWire,
     ParserStream,
@@ -34,6 +38,7 @@ from sunshine_async._http.httpx_wire import (
 )
 from sunshine_async._http.messages import Failure, Response, SendProgress
 from sunshine_async._http.proxy import proxy_from_environment
+from sunshine_async._http.response_parts import StreamEndError
 from sunshine_async.errors import Fault
 from sunshine_async.sunshine import UserCreateBody
 from sunshine_async.testing import ScriptedTransport
@@ -505,3 +510,92 @@ class TestTransportsOfOurOwn:
         await sleep(1000)
         assert isinstance(await call(wire), Response)
         await wire.aclose()
+
+
+async def test_a_broken_connection_is_named_in_the_systems_words() -> None:
+    """The reason is the system's, not the name of a class of httpx."""
+    error = httpx.ReadError("x")
+    error.__cause__ = ConnectionResetError(errno.ECONNRESET, "x")
+
+    with pytest.raises(ConnectionLostError, match=r"\(connection reset by peer\)"):
+        await client_of(error).users.get("1")
+
+
+async def test_the_words_of_a_socks_proxy_are_no_answer() -> None:
+    """The handshake with a SOCKS proxy is handed on as it is, and the answers after it are read."""
+
+    async def script(peer: Peer) -> None:
+        for said in (b"\x05\x00", b"\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x50", answer(b"whole")):
+            await peer.reader.read(999)
+            await peer.send(said)
+
+    async with serving(script) as server, httpx.AsyncHTTPTransport() as transport:
+        pool: Any = install_parser(transport, limit=999)._pool
+        stream = await pool._network_backend.connect_tcp("127.0.0.1", httpx.URL(server.url).port)
+        for said, answered in [
+            (b"\x05\x01\x00", b"\x05\x00"),
+            (b"\x05\x01\x00\x03 GET / HTTP\x00\x50", b"\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x50"),
+        ]:
+            await stream.write(said)
+            assert await stream.read(999) == answered
+            assert stream.response is None
+        await stream.write(b"GET / HTTP/1.1\r\n\r\n")
+        await stream.read(999)
+        assert stream.response.body == b"whole"
+        await stream.aclose()
+
+
+async def test_a_socks_proxy_that_goes_is_named() -> None:
+    """The end of the stream within the handshake is an error with a reason, not an empty answer."""
+
+    async def script(peer: Peer) -> None:
+        await peer.reader.read(999)
+
+    async with serving(script) as server, httpx.AsyncHTTPTransport() as transport:
+        pool: Any = install_parser(transport, limit=999)._pool
+        stream = await pool._network_backend.connect_tcp("127.0.0.1", httpx.URL(server.url).port)
+        await stream.write(b"\x05\x01\x00")
+        with pytest.raises(StreamEndError, match="before it answered"):
+            await stream.read(999)
+        await stream.aclose()
+
+
+async def test_no_socket_is_left_by_a_socks_proxy_that_refuses() -> None:
+    """The trace closes the socket of a refused handshake, which httpcore leaves open."""
+    closed: list[bool] = []
+
+    class Stream:
+        async def aclose(self) -> None:
+            closed.append(True)
+
+    trace = _HttpcoreTrace(SendProgress(), None)
+    await trace("socks.setup_socks5_connection.started", {"stream": Stream()})
+    assert not closed
+    await trace("socks.setup_socks5_connection.failed", {"exception": httpx.ProxyError("no")})
+    assert closed
+
+
+@pytest.mark.parametrize("expiry", [15.0, inf])
+async def test_a_connection_that_ends_at_the_last_moment_is_replaced(expiry: float) -> None:
+    """The end of a kept connection, seen before the request leaves, costs no call."""
+
+    class LastMoment(SendProgress):
+        """Progress of a request before which the server closes the connection."""
+
+        @property
+        def may_start(self) -> bool:
+            if len(server.peers) == 1:
+                server.peers[0].writer.get_extra_info("socket").shutdown(socket.SHUT_WR)
+            return True
+
+    def make() -> httpx.AsyncBaseTransport:
+        return install_parser(httpx.AsyncHTTPTransport(), limit=999)
+
+    async with serving(always) as server:
+        wire = HttpxWire(server.url, make, max_response_bytes=999, keepalive_expiry=expiry)
+        await body_of(wire)
+        reply = await call(wire, "POST", body=b"{}", progress=LastMoment())
+        await wire.aclose()
+
+    assert isinstance(reply, Response)
+    assert [len(peer.requests) for peer in server.peers] == [1, 1]

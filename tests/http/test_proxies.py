@@ -43,7 +43,7 @@ from sunshine_async import (
     Retry,
     SunshineClient,
 )
-from sunshine_async._http.proxy import find_proxy
+from sunshine_async._http.proxy import Proxy, find_proxy
 from sunshine_async.sunshine import UserCreateBody
 
 WIRES: Final = {"own": "asyncio", "httpx": "asyncio", "httpx on trio": "trio"}
@@ -73,8 +73,16 @@ PROXIES: Final[dict[str, tuple[Any, str, Fault]]] = {
     "502": (refusing("502 Bad Gateway"), "the proxy answered 502 Bad Gateway", Fault.UNSENT),
     "302": (refusing("302 Found"), "the proxy answered 302 Found", Fault.UNSENT),
     "unanswered": (lambda _: silent, "it took too long", Fault.UNSENT),
-    "hangs up": (lambda _: gone, "failed: ", Fault.UNSENT),
-    "no HTTP": (lambda heard: saying(b"SSH-2.0\r\n\r\n", heard=heard), "failed: ", Fault.UNSENT),
+    "hangs up": (
+        lambda _: gone,
+        "failed: the proxy closed the connection before it answered",
+        Fault.UNSENT,
+    ),
+    "no HTTP": (
+        lambda heard: saying(b"SSH-2.0\r\n\r\n", heard=heard),
+        "failed: the proxy's answer is no HTTP",
+        Fault.UNSENT,
+    ),
     "endless head": (
         lambda heard: saying(b"HTTP/1.1 200 " + b"x" * 300_000, heard=heard),
         "failed: ",
@@ -451,6 +459,63 @@ async def test_no_socket_is_left_where_tls_never_ends() -> None:
             with anyio.fail_after(PATIENCE):
                 await closed.wait()
         tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("challenges", ["Negotiate", "NTLM\r\nProxy-Authenticate: Negotiate YII="])
+async def test_proxy_that_does_not_take_a_password(
+    challenges: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy without Basic is named as such: no user name and no password would help."""
+    no_mocks(monkeypatch)
+    heard: list[bytes] = []
+    proxy = refusing(f"407 Sign in\r\nProxy-Authenticate: {challenges}")
+    async with listening(proxy(heard)) as port:
+        error = await refused(1, proxy=url_of(port))
+    assert error.fault is Fault.PERMANENT
+    names = challenges.replace("\r\nProxy-Authenticate: ", " or ").removesuffix(" YII=")
+    assert f"the proxy takes {names}, of which none works here" in str(error)
+    assert "password" not in str(error)
+
+
+async def test_proxy_that_takes_a_password_among_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy that takes Basic among others needs the right password."""
+    no_mocks(monkeypatch)
+    heard: list[bytes] = []
+    proxy = refusing("407 No\r\nProxy-Authenticate: NTLM\r\nProxy-Authenticate: basic realm=x")
+    async with listening(proxy(heard)) as port:
+        error = await refused(1, proxy=url_of(port))
+    assert "give the proxy's URL the right user name and password" in str(error)
+
+
+async def test_silent_proxy_is_named_at_the_end_of_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A timeout that ends together with the wait for the proxy names the proxy, too."""
+    no_mocks(monkeypatch)
+    async with (
+        listening(silent) as port,
+        SunshineClient(
+            "app",
+            auth=AUTH,
+            base_url="https://127.0.0.1:1",
+            proxy=f"http://127.0.0.1:{port}",
+            timeout=0.2,
+            retry=Retry(max_attempts=1),
+        ) as client,
+    ):
+        with pytest.raises(ConnectError, match=f"through the proxy http://127.0.0.1:{port} "):
+            await client.users.create(UserCreateBody())
+
+
+@pytest.mark.parametrize(
+    "answer", ["Invalid username/password", "Requested NO AUTH from proxy server, but got X"]
+)
+def test_socks_proxy_that_wants_a_password(answer: str) -> None:
+    """A SOCKS proxy that refuses the credentials is permanent, as is a proxy with a 407."""
+    proxy = Proxy("socks5://localhost", "socks5://localhost", "proxy=")
+
+    assert proxy.refusal(answer, "api.smooch.io").fault is Fault.PERMANENT
+    assert proxy.refusal("Could not connect", "api.smooch.io").fault is Fault.UNSENT
 
 
 class TestConstruction:

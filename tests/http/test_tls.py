@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 from attrs import define, field
-from support.certificates import tls
+from support.certificates import certified, tls
 from support.servers import Peer, always, answer, serving
 from support.size import sized
 from support.virtual import until
 from support.wires import call, pool_of, wired
 
 from sunshine_async._http import dialer
+from sunshine_async._http.failures import connect_failure
 from sunshine_async._http.messages import Failure, Response
 from sunshine_async.errors import Fault
 
@@ -289,6 +290,55 @@ async def test_a_peer_that_goes_in_the_handshake_is_named() -> None:
     assert isinstance(reset, Failure)
     assert reset.fault is Fault.UNSENT
     assert reset.reason.endswith("connection reset by peer: check the address and the network")
+
+
+async def test_http_1_is_asked_for() -> None:
+    """A server that speaks HTTP/2 too learns that the client doesn't (ALPN)."""
+    context = certified(tls().authority, "127.0.0.1")
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    chosen: list[str | None] = []
+
+    async def script(peer: Peer) -> None:
+        chosen.append(peer.writer.get_extra_info("ssl_object").selected_alpn_protocol())
+        await always(peer)
+
+    async with serving(script, tls=context) as server, wired(server.url) as wire:
+        assert isinstance(await call(wire), Response)
+
+    assert chosen == ["http/1.1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "says"),
+    [
+        (
+            "[SSL] tlsv1 alert no application protocol (_ssl.c:1006)",
+            None,
+            "failed: tlsv1 alert no application protocol: the server refuses HTTP/1.1: check base",
+        ),
+        (
+            "[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:1006)",
+            "WRONG_VERSION_NUMBER",
+            "failed: wrong version number: the other side answers without TLS: check base_url",
+        ),
+        (
+            "[SSL: SSLV3_ALERT_HANDSHAKE_FAILURE] sslv3 alert handshake failure (_ssl.c:1006)",
+            "SSLV3_ALERT_HANDSHAKE_FAILURE",
+            "or the server asks for a certificate of the client: see ssl_context=",
+        ),
+        (
+            "[SSL: TLSV1_UNRECOGNIZED_NAME] tlsv1 unrecognized name (_ssl.c:1006)",
+            "TLSV1_UNRECOGNIZED_NAME",
+            "failed: tlsv1 unrecognized name: check the address and the network",
+        ),
+    ],
+)
+def test_an_alert_is_said_in_words(text: str, reason: str | None, says: str) -> None:
+    """OpenSSL's words, without Python's frame around them, and the next step."""
+    error = ssl.SSLError(1, text)
+    error.reason = reason  # type: ignore[assignment] - None where Python doesn't know the alert
+
+    assert says in connect_failure(error, "connecting").reason
 
 
 async def test_a_handshake_has_an_end_without_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
