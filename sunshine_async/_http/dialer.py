@@ -90,6 +90,8 @@ class Dialer:
                     closing.pop_all()  # the connection closes the link from here on
                 return await self._start(make(), link, context)
         except Exception as error:  # noqa: BLE001 - an error ends a call, never the pool
+            if isinstance(error, TimeoutError) and self._lookup and not self._lookup.done():
+                error = socket.gaierror()  # the name server is silent
             if proxy is None:
                 return connect_failure(error, f"connecting to {self._origin}")
             return proxy.connect_failure(error, beyond)

@@ -363,7 +363,7 @@ _NOT_ALLOWED: Final = 405
 _ENDED: Final = "the receiver has ended (%s): deliveries are answered 503 until it is started again"
 _NOT_STARTED: Final = (
     "the receiver isn't started, or has ended: use `async with receiver`, or "
-    "`lifespan=receiver.lifespan` of the application"
+    "`lifespan=receiver.lifespan` of the application in a server with lifespans (not Daphne)"
 )
 
 

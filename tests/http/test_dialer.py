@@ -3,7 +3,7 @@ import errno
 import socket
 import types
 from collections.abc import Coroutine, Generator, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trustme
@@ -24,6 +24,7 @@ from sunshine_async._http.dialer import (
 from sunshine_async._http.messages import Failure
 from sunshine_async._http.open_wire import WireSelector, open_wire
 from sunshine_async._http.pool import SocketWire
+from sunshine_async._http.proxy import Proxy
 from sunshine_async.errors import Fault
 
 
@@ -261,6 +262,29 @@ class TestDialing:
         with asyncio.Runner(loop_factory=Loop) as runner:
             runner.run(scenario())
         assert looked_up.count(("localhost", looked_up[-1][1])) == 1  # type: ignore[index]
+
+    def test_silent_name_server(self) -> None:
+        """A look-up that takes too long is named as the reason, by a proxy's name too."""
+
+        class Loop(asyncio.SelectorEventLoop):
+            async def getaddrinfo(self, *_: object, **__: object) -> list[object]:  # type: ignore[override]
+                await asyncio.Event().wait()
+                return []
+
+        async def scenario(proxy: Proxy | None) -> str:
+            origin = Origin(secure=False, host="api.example", port=1)
+            dialer = Dialer(origin, shared_ssl_context, proxy)
+            failure = await dialer.dial(cast("Any", None), 0.01)
+            dialer.close()
+            assert isinstance(failure, Failure)
+            assert failure.fault is Fault.UNSENT
+            return failure.reason
+
+        proxy = Proxy("http://proxy.example", "http://proxy.example", "proxy=")
+        for address, way in [("api.example:1", None), ("the proxy http://proxy.example", proxy)]:
+            with asyncio.Runner(loop_factory=Loop) as runner:
+                reason = runner.run(scenario(way))
+            assert f"connecting to {address} failed: its name can't be looked up" in reason
 
     async def test_unknown_name(self) -> None:
         """A name that doesn't exist ends the call unsent, and is looked up again the next time."""
