@@ -2,8 +2,7 @@
 
 import sys
 from abc import ABC
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from math import inf
 from typing import Any, Final, Self, cast
@@ -22,6 +21,7 @@ from sunshine_async._http.failures import (
     root_cause,
 )
 from sunshine_async._http.fork import renew_after_fork
+from sunshine_async._http.httpx_stack import TransportStack
 from sunshine_async._http.messages import (
     BODY_LOST,
     Failure,
@@ -143,78 +143,6 @@ class _BytesStream(httpx.AsyncByteStream):
         return piece
 
 
-class _TransportStack:
-    """Transports of one event loop, one for each call at a time; last used, first used again.
-
-    A pool of httpcore looks at every connection for every request, so that many connections cost
-    much. Here each transport of our own has a single connection. Without an expiry all calls share
-    one transport, such as a user's own.
-    """
-
-    def __init__(
-        self, make: Callable[[], httpx.AsyncBaseTransport], keepalive_expiry: float
-    ) -> None:
-        self._make: Final = make
-        self._keepalive_expiry: Final = keepalive_expiry
-        self._is_shared: Final = keepalive_expiry == inf
-        self._idle: Final[deque[tuple[float, httpx.AsyncBaseTransport]]] = deque()
-        self._all: Final[dict[int, httpx.AsyncBaseTransport]] = {}
-        """All transports by `id`: a user's transport may not be hashable."""
-        self.has_ended = False
-        self._lifetime: Final = self._close_with_loop()
-
-    async def open(self) -> None:
-        """Let the end of the event loop close the transports, unless the transport is the user's."""
-        if not self._is_shared:
-            await anext(self._lifetime)
-
-    async def take(self) -> httpx.AsyncBaseTransport:
-        """Return a transport for one call; close the transports that were idle for too long."""
-        while self._idle and self._idle[0][0] + self._keepalive_expiry < anyio.current_time():
-            _, expired = self._idle.popleft()
-            self._all.pop(id(expired), None)
-            await expired.aclose()
-        if self._idle:
-            return self._idle.pop()[1]
-        if self._is_shared and self._all:
-            return next(iter(self._all.values()))
-        made = self._make()
-        self._all[id(made)] = made
-        return made
-
-    def give_back(self, transport: httpx.AsyncBaseTransport) -> None:
-        """Keep *transport* for the next call."""
-        if not self._is_shared:
-            self._idle.append((anyio.current_time(), transport))
-
-    async def drop(self, transport: httpx.AsyncBaseTransport) -> None:
-        """Close *transport* after a failure or a cancellation; keep a transport of the user's."""
-        if self._is_shared:
-            return
-        self._all.pop(id(transport), None)
-        with anyio.CancelScope(shield=True):
-            await transport.aclose()
-
-    async def aclose(self) -> None:
-        """Close all transports, also under calls that are not done."""
-        await self._lifetime.aclose()
-        await self._close_all()
-
-    async def _close_all(self) -> None:
-        self._idle.clear()
-        while self._all:
-            await self._all.popitem()[1].aclose()
-
-    async def _close_with_loop(self) -> AsyncGenerator[None, None]:
-        """Close all when this generator is closed: a loop closes generators on shutdown."""
-        try:
-            yield
-        finally:
-            self.has_ended = True
-            with anyio.CancelScope(shield=True):  # trio closes generators in a cancelled scope
-                await self._close_all()
-
-
 class HttpxWire:
     """Wire over httpx transports, made by *make* for each event loop.
 
@@ -237,9 +165,9 @@ class HttpxWire:
         self._host: Final = self._base_url.netloc.decode("ascii")
         self._prefix: Final = self._base_url.raw_path.rstrip(b"/")
         self._is_forwarded: Final = proxy is not None and self._base_url.scheme == "http"
-        self._make_stack: Final = partial(_TransportStack, make, keepalive_expiry)
+        self._make_stack: Final = partial(TransportStack, make, keepalive_expiry)
         self._max_response_bytes: Final = max_response_bytes
-        self._stacks: Final = WeakKeyDictionary[object, _TransportStack]()
+        self._stacks: Final = WeakKeyDictionary[object, TransportStack]()
         self._inherited: Final[list[object]] = []
         renew_after_fork(self)
 
@@ -314,7 +242,7 @@ class HttpxWire:
                 stack.give_back(transport)
                 return response
 
-    async def _open_stack(self, loop: object) -> _TransportStack:
+    async def _open_stack(self, loop: object) -> TransportStack:
         """Return a new stack for *loop*; forget the stacks of event loops that have ended."""
         stack = self._make_stack()
         known = [reference() for reference in self._stacks.keyrefs()]  # other threads change these

@@ -30,12 +30,8 @@ from sunshine_async import (
 )
 from sunshine_async._http.fork import _renew_all
 from sunshine_async._http.httpcore_backend import install_parser
-from sunshine_async._http.httpx_wire import (
-    HttpxWire,
-    ParserStream,
-    _HttpcoreTrace,
-    _TransportStack,
-)
+from sunshine_async._http.httpx_stack import TransportStack
+from sunshine_async._http.httpx_wire import HttpxWire, ParserStream, _HttpcoreTrace
 from sunshine_async._http.messages import Failure, Response, SendProgress
 from sunshine_async._http.proxy import proxy_from_environment
 from sunshine_async._http.response_parts import StreamEndError
@@ -260,7 +256,7 @@ async def test_connections_of_a_parent_are_not_used() -> None:
         _renew_all()
         assert await body_of(wire) == b"1"
         [inherited] = wire._inherited
-        assert isinstance(inherited, _TransportStack)
+        assert isinstance(inherited, TransportStack)
         await inherited.aclose()
 
 

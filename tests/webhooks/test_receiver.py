@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime
 from itertools import count
+from math import inf
 from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
