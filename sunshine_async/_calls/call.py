@@ -14,6 +14,7 @@ from sunshine_async._calls.decisions import NO_SIGN, CallState
 from sunshine_async._calls.fence import TASK_LEASE, FencedWire
 from sunshine_async._calls.retry import MAY_HAVE_ACTED, Replay
 from sunshine_async._http.failures import CallerBody, strip_frames
+from sunshine_async._http.foreign_text import request_id_of
 from sunshine_async._http.messages import (
     Failure,
     Request,
@@ -228,11 +229,21 @@ class OneCall(CallState):
 
     def _tell(self, reply: Response | Failure, sent_at: float) -> None:
         """Tell the hooks and the log of *reply*."""
+        request_id = None
+        if isinstance(reply, Response):
+            request_id = request_id_of(reply.headers, self.secrets)
         if self.observer is not None:
-            self.observer.end_attempt(reply)
+            self.observer.end_attempt(reply, request_id)
         if LOG.isEnabledFor(logging.DEBUG):
             seconds = self.context.clock.now() - sent_at
-            log_attempt(self.endpoint, self.attempts, reply, sent_at - self.queued_at, seconds)
+            waited = sent_at - self.queued_at
+            log_attempt(self.endpoint, self.attempts, reply, waited, seconds, request_id=request_id)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The texts that no text of the service may bring into an error or a log."""
+        # the token of the request, too: another token may have replaced it meanwhile
+        return (*self.context.auth.secrets(), self.authorization.rpartition(" ")[2])
 
     async def _renew(self) -> bool:
         """Renew the refused credentials; return True if the credentials are new now."""

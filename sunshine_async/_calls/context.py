@@ -52,10 +52,15 @@ class CallStats:
 
 
 def log_attempt(
-    endpoint: object, attempt: int, reply: Response | Failure, waited: float, seconds: float
+    endpoint: object,
+    attempt: int,
+    reply: Response | Failure,
+    waited: float,
+    seconds: float,
+    *,
+    request_id: str | None,
 ) -> None:
     """Log an attempt, or a probe, that took *seconds* after it had *waited* to be sent."""
-    answer = reply if isinstance(reply, Response) else None
     LOG.debug(
         "%s attempt %d: %s in %.3f s, after a wait of %.3f s (request id %s)",
         endpoint,
@@ -63,7 +68,7 @@ def log_attempt(
         reply.status if isinstance(reply, Response) else reply.fault,
         seconds,
         waited,
-        None if answer is None else answer.headers.get("x-request-id"),
+        request_id,
     )
 
 

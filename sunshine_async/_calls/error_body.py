@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 import orjson
 
 from sunshine_async import _codec
+from sunshine_async._http.foreign_text import one_line, without_secrets
 from sunshine_async._http.messages import Response
 from sunshine_async.errors import ErrorDetail
 
@@ -17,13 +18,12 @@ MAX_DETAILS: Final = 10
 _MAX_BODY: Final = 2**20  # bytes as JSON; a larger body is read as text, at the beginning only
 _MAX_READ: Final = 64 * MAX_TEXT
 _MAX_DEPTH: Final = 3
-_SECRET: Final = 6  # characters
 
-# texts: only an error pays for the compilation
-_MARKUP: Final = r"(?is)<(script|style|head)\b.*?</\1\s*>|<[^>]*>"
-_CODES: Final = r"\[errors\s*[=:]([^\]]*)\]"
+# texts: only an error pays for the compilation; each reads a body once, whatever the body has
+_MARKUP: Final = r"(?is)<(script|style)\b.*?(?:</\1\s*>|\Z)|<[^<>]*>"
+_CODES: Final = r"\[errors\s*[=:]([^\[\]]*)\]"
 _CODE: Final = r"(?:^|,)\s*([A-Za-z]\w*)"
-_TITLE: Final = r"(?is)<title[^>]*>(.*?)</title"
+_TITLE: Final = r"(?is)<title[^<>]*>(.*?)(?:</title|\Z)"
 
 
 def error_details(body: bytes, hidden: tuple[str, ...] = ()) -> tuple[ErrorDetail, ...]:
@@ -35,21 +35,19 @@ def error_details(body: bytes, hidden: tuple[str, ...] = ()) -> tuple[ErrorDetai
     - ``{"message": "..."}``, also with codes as in ``[errors=A,B]`` or ``[errors:A]``
     - anything else, HTML too: the readable text is the title
 
-    The texts in *hidden* are removed, but for texts so short that words would suffer.
+    The texts in *hidden* are removed, as `without_secrets` does.
     """
-    secrets = [*filter(None, (_one_line(text) for text in hidden if len(text) >= _SECRET))]
     return tuple(
-        ErrorDetail(_shorten(detail.code, secrets), _shorten(detail.title, secrets))
+        ErrorDetail(_shorten(detail.code, hidden), _shorten(detail.title, hidden))
         for detail in _parse(body)
     )
 
 
-def _shorten(text: str | None, hidden: list[str]) -> str | None:
+def _shorten(text: str | None, hidden: tuple[str, ...]) -> str | None:
     """Return *text* without the texts in *hidden*, and then cut: no part of a secret stays."""
     if text is None:
         return None
-    for secret in hidden:
-        text = text.replace(secret, "...")
+    text = without_secrets(text, hidden)
     return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 3] + "..."
 
 
@@ -106,13 +104,12 @@ def _first_line(data: Any, *keys: str) -> str | None:
 
 
 def _one_line(value: Any) -> str | None:
-    """Return *value* as one printable line, fit for a log once `_shorten` has cut it."""
+    """Return *value* as one printable line; None for nothing readable."""
     if isinstance(value, list):
         value = "; ".join(item for item in cast("list[object]", value) if isinstance(item, str))
     if value is None or isinstance(value, dict):
         return None
-    text = str(value)[:_MAX_READ]
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split()) or None
+    return one_line(str(value)[:_MAX_READ]) or None
 
 
 def _visible(text: str) -> str | None:

@@ -276,8 +276,8 @@ class CallObserver:
         self._began = self.now()  # again, as the hooks took time
         return {**headers, **added} if added else headers
 
-    def end_attempt(self, reply: Response | Failure | None) -> None:
-        """Tell the hooks of the end of the started attempt; None: the attempt was cut off.
+    def end_attempt(self, reply: Response | Failure | None, request_id: str | None = None) -> None:
+        """Tell the hooks of the end of the started attempt; no *reply*: the attempt was cut off.
 
         Do nothing where no attempt is under way: each attempt has one end.
         """
@@ -294,7 +294,7 @@ class CallObserver:
                 seconds=seconds,
                 status=self.status,
                 fault=reply.fault if isinstance(reply, Failure) else None,
-                request_id=None if answer is None else answer.headers.get("x-request-id"),
+                request_id=request_id,
             ),
         )
 

@@ -156,8 +156,7 @@ class Transport(CallContext):
             now=datetime.now(UTC),
             attempts=call.attempts,
             maybe_applied=call.maybe_applied,
-            # the token of the request, too: another token may have replaced it meanwhile
-            hidden=(*self.auth.secrets(), call.authorization.rpartition(" ")[2]),
+            hidden=call.secrets,
             advice=advice,
         )
         error.retry_budget_spent = call.retry_budget_spent

@@ -15,6 +15,7 @@ import httpx
 from attrs import define, field
 
 from sunshine_async._http.failures import connect_failure
+from sunshine_async._http.foreign_text import one_line, without_secrets
 from sunshine_async._http.messages import Failure
 from sunshine_async.errors import ConfigurationError, Fault
 
@@ -83,7 +84,7 @@ class Proxy:
 
         *head* is the head of the answer, where known.
         """
-        answer = answer[:_LONGEST_REASON]
+        answer = without_secrets(one_line(answer), self._secrets)[:_LONGEST_REASON]
         if not answer.startswith(_AUTH_REQUIRED):
             return self.failure(f"the proxy answered {answer}", host)
         schemes = [name.decode() for name in re.findall(_CHALLENGE, head)]
@@ -92,6 +93,13 @@ class Proxy:
             names = " or ".join(schemes)
             advice = f"the proxy takes {names}, of which none works here: {_AUTH_PROXY}"
         return self.failure(f"{answer}: {advice}", host, fault=Fault.PERMANENT)
+
+    @property
+    def _secrets(self) -> tuple[str, ...]:
+        """The password, plain and as sent: the proxy may answer with the header of the request."""
+        _, password = httpx.Proxy(self.url).raw_auth or (b"", b"")
+        sent = self.authorization.removeprefix(b"Basic ")
+        return (password.decode("latin-1"), sent.decode("latin-1"))
 
     def _action(self, host: str | None) -> str:
         to_proxy = f"the proxy {self.name}"

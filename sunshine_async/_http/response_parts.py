@@ -132,8 +132,10 @@ class BodyDecoder:
         """Decide by the first *piece* if the body is gzip; reject another compression."""
         if self._gunzip is not None:
             self._gunzip = self._gunzip if piece[0] == _GZIP_MAGIC else None
-        elif any(label.strip() in _COMPRESSED for label in self._encoding.split(",")):
-            reject(f"it is in an encoding that was not asked for ({self._encoding[:40]})")
+            return
+        labels = {label.strip() for label in self._encoding.split(",")}
+        if found := sorted(labels.intersection(_COMPRESSED)):
+            reject(f"it is in an encoding that was not asked for ({found[0]})")
 
 
 def reject(reason: str) -> NoReturn:

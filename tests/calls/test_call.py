@@ -5,6 +5,7 @@ import json
 import logging
 import pickle
 from collections.abc import Awaitable, Callable
+from urllib.parse import quote
 
 import anyio
 import httpx
@@ -659,7 +660,10 @@ class TestSecrets:
         caplog.set_level(logging.DEBUG)
         echo = {"errors": [{"code": "bad", "title": "top-secret a2V5LWlkOnRvcC1zZWNyZXQ="}]}
         leaky = httpx.ReadError("Authorization: Basic a2V5LWlkOnRvcC1zZWNyZXQ=")
-        client, transport = scripted((400, echo), leaky, retry=Retry(max_attempts=1))
+        refusal = httpx.Response(
+            400, json=echo, headers={"X-Request-Id": "Basic a2V5LWlkOnRvcC1zZWNyZXQ="}
+        )
+        client, transport = scripted(refusal, leaky, retry=Retry(max_attempts=1))
         shown = [repr(client), repr(client._transport.auth)]
 
         for _ in range(2):
@@ -682,6 +686,8 @@ class TestSecrets:
         for body in (
             json.dumps({"errors": [{"title": "x" * 280 + secret}]}),
             json.dumps({"detail": secret}).replace("/", r"\/"),
+            json.dumps({"detail": quote(secret, safe="")}),
+            "<p>" + secret.replace("/", "&#x2F;"),
         ):
             client, _ = scripted(httpx.Response(400, text=body), auth=BearerAuth(secret))
 

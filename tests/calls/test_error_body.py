@@ -52,6 +52,10 @@ UNTITLED = b"<html><head><style>body {}</style></head><body>Try <b>again</b>\n l
         (b'{"message":"a\\r\\nINFO forged\\u0000\\u202e"}', [(None, "a INFO forged")]),
         (HTML, [(None, "502 Bad&nbsp;Gateway")]),
         (UNTITLED, [(None, "Try again later")]),
+        (b"<p>Try</p><script>if (a<b) {", [(None, "Try")]),
+        (b"<title>Oops", [(None, "Oops")]),
+        (b"a <b <i>c</i>", [(None, "a <b c")]),
+        (b'{"message":"[errors=[errors=A,B]"}', [("A", "[errors=[errors=A,B]"), ("B", None)]),
         ("é".encode("latin-1"), [(None, "\N{REPLACEMENT CHARACTER}")]),
     ],
 )  # fmt: skip

@@ -70,6 +70,11 @@ PROXIES: Final[dict[str, tuple[Any, str, Fault]]] = {
         Fault.PERMANENT,
     ),
     "403": (refusing("403 Blocked"), "the proxy answered 403 Blocked", Fault.UNSENT),
+    "407 with an echo": (
+        refusing("407 No: geheim#, Basic dXNlcjpnZWhlaW0j\t\N{NO-BREAK SPACE}"),
+        "failed: 407 No: ..., Basic ...: give the proxy's URL",
+        Fault.PERMANENT,
+    ),
     "502": (refusing("502 Bad Gateway"), "the proxy answered 502 Bad Gateway", Fault.UNSENT),
     "302": (refusing("302 Found"), "the proxy answered 302 Found", Fault.UNSENT),
     "unanswered": (lambda _: silent, "it took too long", Fault.UNSENT),
