@@ -33,7 +33,7 @@ from sunshine_async.cli.output import (
 )
 from sunshine_async.cli.progress import format_duration, progress_figures, wait_figures
 from sunshine_async.cli.report_file import is_report, journal_page
-from sunshine_async.cli.streams import emit, emit_json, json_line
+from sunshine_async.cli.streams import emit_json, emit_line, json_line
 from sunshine_async.jobs.progress import Progress
 from sunshine_async.jobs.source import LIVE, PROGRESS, REASON
 from sunshine_async.journal import (
@@ -176,7 +176,7 @@ def failures(place: JournalPlace, *, out: Out = None, force: Force = False) -> N
             with target.open(listing.encoding) as write:
                 missing = listing.write(write)
         for note in listing.notes(missing):
-            emit(sys.stderr, f"{note}\n")
+            emit_line(sys.stderr, note)
         raise typer.Exit(Status.TROUBLE if missing else Status.DONE)
 
 
@@ -263,7 +263,7 @@ def copy(
             copy_journal(source, made)
             for part in old_parts:  # SQLite would read them as parts of the copy
                 part.unlink(missing_ok=True)
-        emit(sys.stderr, f"Copied to {target}\n")
+        emit_line(sys.stderr, f"Copied to {target}")
 
 
 @contextmanager
@@ -273,7 +273,7 @@ def _open(
     """Give a journal, and the target of a result: never the journal or the job's source."""
     with exit_on_error(), closing(open_any_journal(place)) as journal:
         if journal.note:
-            emit(sys.stderr, f"{journal.note}\n")
+            emit_line(sys.stderr, journal.note)
         about = journal.about()
         source, protected = about.get("source", ""), list[tuple[Path, str]]()
         if isinstance(place, str | Path):
@@ -287,7 +287,7 @@ def _open(
 
 def _say_written(out: Path | None) -> None:
     if out is not None:
-        emit(sys.stderr, f"Written to {out}\n")
+        emit_line(sys.stderr, f"Written to {out}")
 
 
 def _csv_line(row: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from sunshine_async import ConfigurationError, SunshineError, __version__
 from sunshine_async.bulk import Concurrency
-from sunshine_async.cli.streams import OutputError, emit, escape_controls
+from sunshine_async.cli.streams import OutputError, emit, emit_line
 from sunshine_async.journal import Place, place_of
 
 SIGNAL_STATUS: Final = 128
@@ -81,7 +81,7 @@ def exit_on_error(status: int = Status.NOT_STARTED) -> Generator[None]:
         message, status = describe_error(error), Status.GAVE_UP
     else:
         return
-    emit(sys.stderr, f"sunshine-async: {escape_controls(message)}\n")
+    emit_line(sys.stderr, f"sunshine-async: {message}")
     raise typer.Exit(status)
 
 

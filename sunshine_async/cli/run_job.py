@@ -24,7 +24,7 @@ from sunshine_async.cli.progress import ProgressDisplay, format_duration
 from sunshine_async.cli.report_file import ReportFile, save_command
 from sunshine_async.cli.report_page import ReportPage
 from sunshine_async.cli.services import ConnectionOptions
-from sunshine_async.cli.streams import OutputError, emit, emit_json
+from sunshine_async.cli.streams import OutputError, emit_json, emit_line
 from sunshine_async.jobs import (
     DryRun,
     Ending,
@@ -210,7 +210,7 @@ async def run_import(plan: ImportPlan, rows: RowFile, client: Client, printer: P
             plan.report.write(page)
             printer.print_note(f"Report: {plan.report.path}")
     except OutputError as error:
-        emit(sys.stderr, f"sunshine-async: {error}\n")
+        emit_line(sys.stderr, f"sunshine-async: {error}")
         return result.status or Status.TROUBLE
     return result.status
 

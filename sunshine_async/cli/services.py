@@ -24,6 +24,7 @@ from sunshine_async._pace.concurrency import HIGHEST_LIMIT
 from sunshine_async._pace.waiting import shared_from
 from sunshine_async.bulk import Concurrency
 from sunshine_async.cli.files import NamedFile, check_distinct
+from sunshine_async.cli.streams import escape_controls
 from sunshine_async.dixa.client import RATE
 
 App = TypeVar("App", bound=AppClient)
@@ -194,7 +195,7 @@ def confirm(act: str, *, yes: bool, may_ask: bool) -> None:
             f"{act}: give --yes to confirm, since there is no terminal to ask. Nothing was sent"
         )
         raise ConfigurationError(message)
-    if not typer.confirm(f"{act}?", err=True):
+    if not typer.confirm(f"{escape_controls(act)}?", err=True):
         message = "not confirmed: nothing was sent"
         raise ConfigurationError(message)
 

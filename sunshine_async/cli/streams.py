@@ -15,6 +15,8 @@ _CONTROLS: Final = {
         *range(9), *range(11, 32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A),
     )
 }  # fmt: skip
+_JSON_CONTROLS: Final = {code: f"\\u{code:04x}" for code in _CONTROLS if code > 126}  # noqa: PLR2004 - ASCII's
+"""The controls that JSON may hold as they are."""
 
 
 class OutputError(Exception):
@@ -57,15 +59,21 @@ def emit(stream: TextIO, text: str) -> bool:
     return True
 
 
+def emit_line(stream: TextIO, text: str) -> None:
+    """`emit` *text* as a message, with control characters escaped."""
+    emit(stream, f"{escape_controls(text)}\n")
+
+
 def emit_json(stream: TextIO, data: object, *, indent: int | None = None) -> bool:
     """`emit` *data* as JSON, in ASCII if the encoding of *stream* isn't UTF-8."""
     is_utf8 = stream.encoding.lower().replace("-", "") == "utf8"
-    return emit(stream, json.dumps(data, ensure_ascii=not is_utf8, indent=indent) + "\n")
+    text = json.dumps(data, ensure_ascii=not is_utf8, indent=indent)
+    return emit(stream, text.translate(_JSON_CONTROLS) + "\n")
 
 
 def json_line(data: object) -> str:
-    """Return *data* as a line of JSON."""
-    return json.dumps(data, ensure_ascii=False) + "\n"
+    """Return *data* as a line of JSON, without characters that a terminal would obey."""
+    return json.dumps(data, ensure_ascii=False).translate(_JSON_CONTROLS) + "\n"
 
 
 def escape_controls(text: str) -> str:

@@ -39,7 +39,7 @@ _OTHER: Final = (
 )
 _MONTHS: Final = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
 _CHANGED: Final = (
-    r"'*+(?:[=+\-@\t\r].*"  # a formula
+    r"'*+(?:\s*[=+\-@\uff1d\uff0b\uff0d\uff20].*|[\t\r\n].*"  # a formula
     r"|(?!(?:0|[1-9]\d{0,10})\Z)(?=.*\d)[\d.,:/%e $€£()\-]+(?:[ap]m?)?"  # 007, 1.50, 1/2, 1E5
     rf"|(?=.*\d)[\d ./-]*(?:{_MONTHS})[a-z]*[\d ./,:-]*"  # MAR1, 2 Sept. 2020
     r"|true|false)"

@@ -228,6 +228,24 @@ class TestStreams:
         assert "\\x1b]0;x\\x07" in result.stderr
         assert "\x1b" not in result.stderr
 
+    def test_json_that_a_terminal_would_obey(self, call: Call, emulator: Emulator) -> None:
+        """Controls past ASCII, and marks that turn text, are escaped in JSON, which reads the same."""
+        name = "\x9b2J\x7f\u202egpj\u2066 陽子"
+        emulator.add("sunshine", {"externalId": "a", "profile": {"givenName": name}}, app_id="app")
+        result = call("users get a")
+        assert json.loads(result.stdout)["profile"]["givenName"] == name
+        assert "\\u009b2J\\u007f\\u202egpj\\u2066 陽子" in result.stdout
+
+    def test_a_note_that_a_terminal_would_obey(self, call: Call, tmp_path: Path) -> None:
+        """The name of a job's file in a note is shown, not obeyed."""
+        name = "\x1b]0;x\x07\x9b.csv"
+        (tmp_path / name).write_text("externalId\na\n")
+        assert call(f"import {name} --mode update --journal run.sqlite").exit_code == 1
+        (tmp_path / name).write_text("externalId\nb\n")
+        result = call("job failures run.sqlite")
+        assert "\\x1b]0;x\\x07\\x9b.csv, the file that the job read, has changed" in result.stderr
+        assert "\x1b" not in result.stderr
+
 
 class TestRows:
     @pytest.mark.parametrize("more", ["", "--journal run.sqlite"])

@@ -174,7 +174,7 @@ class TestConfirmation:
     @pytest.fixture
     def file(self, tmp_path: Path) -> Path:
         """Return a file of two users and a bad row."""
-        path = tmp_path / "users.jsonl"
+        path = tmp_path / "\x1b[2Kusers.jsonl"
         path.write_text('{"externalId": "a"}\n{"externalId": "b"}\nnonsense\n')
         return path
 
@@ -192,14 +192,18 @@ class TestConfirmation:
         self, file: Path, emulator: Emulator, emulator_url: str, monkeypatch: pytest.MonkeyPatch,
         answer: str, left: int,
     ) -> None:  # fmt: skip
-        """A person is asked, with the number of rows; an answer but yes deletes nothing."""
+        """A person is asked, with the number of rows; an answer but yes deletes nothing.
+
+        A name can't change the question on the terminal.
+        """
         for key in "ab":
             emulator.add("sunshine", {"externalId": key}, app_id="app")
         for module in (commands, services):
             monkeypatch.setattr(module, "can_prompt", lambda: True)
         there = ("--base-url", emulator_url)
         ended = call("import", file, "--mode", "delete", *there, input=f"{answer}\n")
-        assert f"Delete 2 users in {file} at sunshine?" in words(ended.stderr)
+        shown = str(file).replace("\x1b", "\\x1b")
+        assert f"Delete 2 users in {shown} at sunshine?" in words(ended.stderr)
         assert len(emulator.users("sunshine")) == left
         assert ended.exit_code == (1 if answer == "y" else 2)
         ended = call("users", "delete", "a", *there, input=f"{answer}\n")

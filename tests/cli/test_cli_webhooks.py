@@ -164,6 +164,15 @@ class TestListener:
         [read] = webhook_listener.read_recordings(record)
         assert (answer.status_code, read.body) == (200, body)
 
+    async def test_an_event_is_one_line(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """A line break in a trigger or an id makes no further line."""
+        event = {"type": "a\n12:00:00  b", "payload": {"conversation": {"id": "c\nd"}}}
+        transport = httpx.ASGITransport(listener())
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            await client.post("/", json={"events": [event]}, headers={"x-api-key": SECRET})
+        [line] = capsys.readouterr().out.splitlines()
+        assert line.endswith("  a\\n12:00:00  b  conversation c\\nd")
+
     @pytest.mark.parametrize(
         ("data", "expected"),
         [
