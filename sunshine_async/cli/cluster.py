@@ -33,7 +33,7 @@ from sunshine_async.cli.options import (
     option,
 )
 from sunshine_async.cli.output import Printer
-from sunshine_async.cli.report_file import ReportFile, journal_page
+from sunshine_async.cli.report_file import ReportFile, journal_page, line_of
 from sunshine_async.cli.run_job import ImportPlan, JobResult
 from sunshine_async.cli.services import ConnectionOptions, find_service
 from sunshine_async.jobs import RowFile, partition
@@ -110,7 +110,7 @@ def submit(context: typer.Context, plan: ImportPlan, rows: RowFile, printer: Pri
     first = partition(rows, plan.service.task(plan.mode), into=values["parts"])[0]
     stored = import_module("sunshine_async.jobs.cluster_plan").ClusterPlan(
         part=first, source=rows.name, is_shared=values["shared_file"], options=plan.options,
-        command=shlex.join(plan.command),
+        command=line_of(plan.command),
     )  # fmt: skip
     return anyio.run(_submit, values["cluster"], stored, plan.report, printer)
 

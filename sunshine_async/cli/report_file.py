@@ -3,6 +3,7 @@
 import os
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from attrs import field, frozen
@@ -70,8 +71,17 @@ class ReportFile:
 
 def save_command(journal: JobJournal, command: Sequence[str], *, replace: bool) -> None:
     """Write *command* to *journal* for later reports; keep an earlier command unless *replace* is set."""
-    if command and (replace or COMMAND not in journal.about()):
-        journal.describe(**{COMMAND: shlex.join(command)})
+    if (line := line_of(command)) and (replace or COMMAND not in journal.about()):
+        journal.describe(**{COMMAND: line})
+
+
+def line_of(command: Sequence[str]) -> str:
+    """Return *command* as a line to keep; an empty text if a word isn't UTF-8, such as a path."""
+    line = shlex.join(command)
+    with suppress(UnicodeEncodeError):
+        line.encode()
+        return line
+    return ""
 
 
 def journal_page(

@@ -42,6 +42,10 @@ _OPTIONS: Final = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
 _CHANGED: Final = (
     "{} was changed or replaced while it was read: nothing was sent. Run the same again"
 )
+_NO_TEXT: Final = (
+    "{} has a name that isn't UTF-8, and neither a journal nor a database can hold the name: nothing "
+    "was sent. Rename the file"
+)
 _NEW_PEOPLE: Final = (
     "{} has created users, or sent messages, from rows without a key, and this is another file: "
     "rows without a key can't be told from those, so nothing was sent. If the file has the same "
@@ -176,13 +180,19 @@ def _checked(task: Task, row: Row | BadRow) -> Row | BadRow:
 
 
 def digest_of(rows: RowFile) -> str:
-    """Return the digest of the file of *rows*; raise `SourceError` if the file was replaced."""
+    """Return the digest of the file of *rows*, of which a journal or a plan keeps the name.
+
+    Raise `SourceError` for a name that can't be kept, and if the file was replaced.
+    """
     path = rows.path or Path()
     try:
+        rows.name.encode()
         with path.open("rb") as file:
             if file_stamp(file) == rows.stamp:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         message = _CHANGED.format(path)
+    except UnicodeEncodeError:
+        message = _NO_TEXT.format(rows.name)
     except OSError as error:
         message = f"{path} can't be read: {error.strerror}"
     raise SourceError(message)

@@ -22,6 +22,8 @@ ONLY_OUTCOME: Final = "the row has only the outcome of another job, and no field
 KEY_SEPARATOR: Final = "\x1f"
 """Character between the parts of a key; see `row_key`."""
 
+_LONGEST_REASON: Final = 800  # characters
+
 _ALWAYS: Final = ("format", "delimiter", "empty", "renames", "skip", "default_region")
 """Options that a text of options has also without a value."""
 
@@ -99,12 +101,18 @@ class Row:
     data: dict[str, Any] = field(repr=False)
 
 
+def _short(reason: str) -> str:
+    """Return *reason* without its middle if a key or a column's name makes the reason long."""
+    middle = _LONGEST_REASON // 2
+    return reason if len(reason) <= _LONGEST_REASON else f"{reason[:middle]}...{reason[-middle:]}"
+
+
 @frozen
 class BadRow:
     """An unreadable row, or a row that isn't of the shape. *reason* never has a value of the row."""
 
     line: int
-    reason: str
+    reason: str = field(converter=_short)
 
     @classmethod
     def from_error(cls, line: int, error: Exception, path: str = "") -> Self:

@@ -228,6 +228,18 @@ class TestStreams:
         assert "\\x1b]0;x\\x07" in result.stderr
         assert "\x1b" not in result.stderr
 
+    def test_names_that_are_no_text(self, shell: Shell, users: Path, emulator: Emulator) -> None:
+        """A file whose name isn't UTF-8 is read; a journal, which keeps the name, says so before."""
+        name, page = "$(printf 'u\\xff.csv')", "$(printf 'r\\xff.html')"
+        kept = "--mode update --journal run.sqlite"
+        result = shell(f"cp users.csv {name}; $SA import {name} {kept}")
+        assert (result.returncode, emulator.requests) == (2, 0)
+        assert "u?.csv has a name that isn't UTF-8" in result.stderr
+        assert "Rename the file" in result.stderr
+        assert shell(f"$SA import {name} --mode update --report {page}").returncode == 1
+        assert shell(f"$SA import {users.name} {kept} --report {page}").returncode == 1
+        assert shell("$SA job failures run.sqlite --out failed.csv").stderr == ""
+
     def test_json_that_a_terminal_would_obey(self, call: Call, emulator: Emulator) -> None:
         """Controls past ASCII, and marks that turn text, are escaped in JSON, which reads the same."""
         name = "\x9b2J\x7f\u202egpj\u2066 陽子"

@@ -61,6 +61,16 @@ def test_a_hostile_line_is_a_bad_row(line: bytes, reason: str) -> None:
     assert bad.reason.startswith(reason)
 
 
+def test_a_long_key_makes_no_long_reason() -> None:
+    """A report keeps reasons in flat memory: of a long key a reason has both ends."""
+    key = b"k" * 300_000
+    for line in (b'{"%s": 1, "%s": 1}' % (key, key), b'{"%s": {"a": %s}}' % (key, b"9" * 30)):
+        [bad] = read(line)
+        assert isinstance(bad, BadRow)
+        assert len(bad.reason) < 1000
+        assert bad.reason.endswith(("stands in it twice", "in quotes it is text"))
+
+
 @pytest.mark.parametrize(
     ("line", "data"),
     [
