@@ -48,7 +48,7 @@ from sunshine_async.journal import (
     copy_journal,
 )
 from sunshine_async.rows import Format
-from sunshine_async.rows.shape import KEY_SEPARATOR
+from sunshine_async.rows.shape import id_of_key
 
 job: Final = typer.Typer(
     cls=HelpGroup, help="Look at a job's journal, or copy the journal.", no_args_is_help=True
@@ -201,7 +201,7 @@ def export(
         if format is Format.CSV:
             write("line,key,remote_id,outcome\n")
         for row in journal.rows():
-            key = None if row["key"] is None else row["key"].partition(KEY_SEPARATOR)[0]
+            key = None if row["key"] is None else id_of_key(row["key"])
             cells = {"line": row["line"], "key": key, "remote_id": row["remote_id"]}
             cells["outcome"] = row["outcome"] or State(row["state"]).name.lower()
             write(json_line(cells) if format is Format.JSONL else _csv_line(cells))

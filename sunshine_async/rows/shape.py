@@ -19,8 +19,9 @@ UTF_8: Final = "utf-8"
 OUTCOME_KEY: Final = "_row"
 """The key under which a list of rows that weren't done has the outcome of a row; reading drops the key."""
 ONLY_OUTCOME: Final = "the row has only the outcome of another job, and no fields"
-KEY_SEPARATOR: Final = "\x1f"
+_SEPARATOR: Final = "\x1f"
 """Character between the parts of a key; see `row_key`."""
+_ESCAPES: Final = (("\x1e", "\x1e0"), (_SEPARATOR, "\x1e1"))
 
 _LONGEST_REASON: Final = 800  # characters
 
@@ -158,15 +159,26 @@ def row_key(
 ) -> str | None:
     """Return the key of the row *data*: the first text among the fields *names*; None without.
 
-    The texts of the fields *scope* are added. With *named* so is the name of the field.
+    The texts of the fields *scope* are added. With *named* so is the name of the field. Rows with
+    other texts have another key.
     """
     for name in names:
         key = data.get(name)
         if key and isinstance(key, str):
             scopes = map(data.get, scope)
             parts = [key, *(part for part in scopes if part and isinstance(part, str))]
-            return KEY_SEPARATOR.join([*parts, name] if named else parts)
+            for plain, escaped in _ESCAPES:
+                parts = [part.replace(plain, escaped) for part in parts]
+            return _SEPARATOR.join([*parts, name] if named else parts)
     return None
+
+
+def id_of_key(key: str) -> str:
+    """Return the first part of a *key* that `row_key` has made: the user's id."""
+    text = key.partition(_SEPARATOR)[0]
+    for plain, escaped in reversed(_ESCAPES):
+        text = text.replace(escaped, plain)
+    return text
 
 
 @frozen(kw_only=True)

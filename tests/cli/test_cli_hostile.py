@@ -286,6 +286,16 @@ class TestRows:
         assert report["problems"][0]["line"] == (2 if name == "x.jsonl" else 3)
         assert {user["externalId"] for user in emulator.users("sunshine")} == {"a", "b"}
 
+    def test_keys_that_look_alike(self, call: Call, tmp_path: Path, emulator: Emulator) -> None:
+        """An id with the character between the parts of a key is another user, and is shown whole."""
+        ids = ["a", "a\x1fb", "a\x1e1b", "a\x1e0"]
+        rows = [{"externalId": "a", "brandId": "b"}, *({"externalId": one} for one in ids[1:])]
+        (tmp_path / "x.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+        assert call("import x.jsonl --mode create --journal run.sqlite").exit_code == 0
+        assert [user["externalId"] for user in emulator.users("sunshine")] == ids
+        shown = call("job export run.sqlite --format jsonl").stdout.splitlines()
+        assert [json.loads(line)["key"] for line in shown] == ids
+
     @pytest.mark.parametrize(
         ("spoil", "said"),
         [
