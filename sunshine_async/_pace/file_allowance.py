@@ -25,6 +25,7 @@ _FORGET_AFTER: Final = 600.0
 """Seconds after the last lease until the pool of a credential leaves the file."""
 _MOST: Final = 1 << 26
 """Bytes that are read, at most: the pools of 200,000 credentials."""
+_NO_PATH: Final = r"[A-Za-z][A-Za-z0-9+.-]+:/|[^\0]*\0"  # a URL, or what no system takes
 _FOREIGN: Final = "is another file than that of a pace: name a file of its own, or delete this one"
 
 
@@ -35,7 +36,7 @@ class FileAllowance(Allowance):
     the file in memory. All processes need the right to read and write the file. Credentials are
     held as a hash, and nothing in the file is secret or personal. A file that is deleted, emptied
     or damaged is begun again. `ConfigurationError` for a file with any other content, which is never
-    written, and for a directory, a pipe or a device. The object works in a child after a fork.
+    written, and for a directory, a pipe, a device or a URL. The object works in a child after a fork.
 
     The file is for up to a hundred credentials at a time: each lease reads and writes those of the
     last ten minutes. `RedisAllowance` is for more.
@@ -44,7 +45,12 @@ class FileAllowance(Allowance):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._file: int | None = None
         check_kinds({"path": (str | os.PathLike, "a path")}, {"path": path}, ConfigurationError)
-        self.path: Final = Path(path)
+        is_path = re.match(_NO_PATH, os.fspath(path)) is None
+        self.path: Final = Path(path if is_path else "")
+        if not is_path:
+            del path  # the URL of a server may have a password
+            message = "FileAllowance: give the path of a file; a URL of Redis is for RedisAllowance"
+            raise ConfigurationError(message)
         self._lock: Final = ForkSafeLock()
         with suppress(OSError):  # as later: the process goes on with a share
             if self.path.exists() and not self.path.is_file():  # a pipe would wait for a writer

@@ -336,8 +336,8 @@ class Dispatcher:
                 failure = TimeoutError(text)
         except BaseException as error:  # noqa: BLE001 - `to_exception` raises what has to pass
             failure = to_exception(error, "the handler")
-            text = "the handler of event %s (%s) has left a task group or a cancel scope open"
-            _LOG.warning(text, event.id, event.type, exc_info=failure)
+            text = "the handler of event %s has left a task group or a cancel scope open"
+            _LOG.warning(text, event.label, exc_info=failure)
         self._end(event, running, failure, handlers)
 
     async def _run_handler(
@@ -349,10 +349,10 @@ class Dispatcher:
         try:
             if running.pause:
                 text = (
-                    "attempt %d of event %s (%s) begins in %.1f s: earlier attempts ended with the "
+                    "attempt %d of event %s begins in %.1f s: earlier attempts ended with the "
                     "process. If the handler ends the process, let the handler raise for this event"
                 )
-                _LOG.warning(text, event.attempt, event.id, event.type, running.pause)
+                _LOG.warning(text, event.attempt, event.label, running.pause)
                 await CLOCK.sleep(running.pause)
             await self._attempt(event)
         except BaseException as error:  # noqa: BLE001 - `to_exception` raises what has to pass
@@ -391,5 +391,5 @@ def _log_failure(event: StoredEvent, outcome: EventOutcome, failure: Exception) 
     level, end = logging.WARNING, "is tried again"
     if outcome.state is EventState.DEAD:
         level, end = logging.ERROR, "is a dead letter now: `Receiver.replay` tries again"
-    text = "attempt %d of event %s (%s) has failed; the event %s"
-    _LOG.log(level, text, event.attempt, event.id, event.type, end, exc_info=failure)
+    text = "attempt %d of event %s has failed; the event %s"
+    _LOG.log(level, text, event.attempt, event.label, end, exc_info=failure)

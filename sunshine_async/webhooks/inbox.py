@@ -19,6 +19,7 @@ from typing import Any, Final, Protocol, TypeVar
 from attrs import field, frozen
 
 from sunshine_async._codec.model import redact
+from sunshine_async._http.foreign_text import one_line
 from sunshine_async.errors import SunshineError
 from sunshine_async.webhooks.deliveries import RawEvent
 
@@ -27,7 +28,7 @@ T = TypeVar("T")
 FORGET_LIMIT: Final = 500  # the most ids forgotten in a transaction, so that none takes long
 _STEP: Final = 60.0  # seconds by which a clock jumps that was set
 _MOST_KEPT: Final = 10_000  # events with times of attempts in memory
-
+_SHOWN: Final = 200  # characters of an id, or of a trigger, in a log
 FORGET_IDS: Final = """DELETE FROM events WHERE number IN
     (SELECT number FROM events WHERE state = 2 AND ended_at < ? ORDER BY ended_at LIMIT ?)"""
 NEXT_RETRY: Final = """SELECT min(ready_at) FROM queues
@@ -84,6 +85,11 @@ class StoredEvent:
     """Time in seconds since 1970."""
     reason: str | None
     """Reason of the last failure; None: no attempt has failed."""
+
+    @property
+    def label(self) -> str:
+        """The id and the trigger for a log: the sender's texts, as a line of some length."""
+        return f"{one_line(self.id)[:_SHOWN]} ({one_line(self.type)[:_SHOWN]})"
 
 
 @frozen

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import redis
+from support.frames import leaks
 from support.patience import PATIENCE
 from support.redis_server import redis_server
 from support.servers import unused_port
@@ -127,6 +128,15 @@ def test_a_file_of_another_kind_is_never_written(tmp_path: Path, data: bytes) ->
     with pytest.raises(FileExistsError):
         early.lease("key", request())
     assert path.read_bytes() == data
+
+
+@pytest.mark.parametrize("path", ["redis://user:geheim@host/0", "unix:///geheim", "geheim\0"])
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_name_of_no_file_is_refused(path: str, kind: Callable[[str], Any]) -> None:
+    """The URL of a server, which may have a password, is no path: each process would go on alone."""
+    with pytest.raises(ConfigurationError, match=r"RedisAllowance$") as caught:
+        FileAllowance(kind(path))
+    assert leaks(caught.value, "geheim") == []
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])

@@ -583,6 +583,27 @@ def test_the_pause_of_an_event_cut_off(
     assert [rules.pause(stored, luck=luck) for luck in (0.0, 0.5, 1.0)] == [0, most / 2, most]
 
 
+async def test_no_sender_forges_a_line_of_the_log(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Id and trigger in a log are one line of some length, whatever the sender calls them."""
+
+    async def act(received: Received[Any]) -> None:
+        raise KeyError
+
+    event = {**message(1), "id": "e1\nERROR forged\x1b[2J\u202e" + "x" * 10_000}
+    bot = Bot(receiver_at(path), act)
+    async with bot.receiver, sender(bot.receiver) as client:
+        await post(client, event)
+        [letter] = await dead_letters(bot.receiver, 1)
+
+    assert letter.id == event["id"]
+    for text in caplog.messages:
+        assert text.isprintable()
+        assert len(text) < 500
+        assert "event e1 ERROR forged [2J xxx" in text
+
+
 @pytest.mark.parametrize(
     ("age", "state"), [(0, EventState.WAITING), (59, EventState.WAITING), (60, EventState.DEAD)]
 )
