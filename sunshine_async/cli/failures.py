@@ -159,7 +159,7 @@ class FailureList:
         delimiter = "\t" if self.suffix == _TAB else self.options.delimiter
         # CR LF, so that a cell with a lone CR is quoted, too
         lines = csv.writer(_Output(write), delimiter=delimiter, lineterminator="\r\n")
-        lines.writerow([*(names[at] for at in own), *OUTCOME_COLUMNS])
+        lines.writerow(_guarded([*(names[at] for at in own), *OUTCOME_COLUMNS]))
         missing = 0
         for kept, row in self._found():
             cells = dict(enumerate((row and table and table.cells) or ()))

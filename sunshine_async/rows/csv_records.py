@@ -82,12 +82,14 @@ class CsvRows:
         if isinstance(names, Misfit):
             message = f"{lines.name}: line {line or 1}, which names the columns: {names.reason}"
             raise SourceError(message)
+        self._outcomes: Final = {at for at, name in enumerate(names) if name in OUTCOME_COLUMNS}
+        if self._outcomes:
+            names = [*map(bare_cell, names)]
         self.names: Final[Sequence[str]] = names
         """The names of the columns."""
         self.cells: Sequence[str] | None = None
         """The cells of the last row; None if the row doesn't fit the columns."""
         self._header: Final = match_columns(names, shape, options, lines.name)
-        self._outcomes: Final = {at for at, name in enumerate(names) if name in OUTCOME_COLUMNS}
         self._marks: Final = {*filter(None, names), "sep=", f"sep={options.delimiter}"}
         self._clear: Final = options.empty is Empty.NULL
 

@@ -125,6 +125,19 @@ class TestCsv:
             again = [row.data["metadata"]["note"] for row in rows if isinstance(row, Row)]
         assert again == cells
 
+    def test_no_column_is_a_formula(self, call: Call, tmp_path: Path, emulator: Emulator) -> None:
+        """The name of a column is text to Excel, too, and the command shown finds the column."""
+        (tmp_path / "users.csv").write_text("=1+1,007,'=x,externalId\n1,2,3,a\n")
+        more = ("--skip", "=1+1", "--map", "metadata.no=007", "--map", "metadata.x='=x")
+        fail(call, *more)
+        result = call("job", "failures", "run.sqlite", "--out", "failed.csv")
+        [row] = table(tmp_path / "failed.csv")
+        assert [*row][:4] == ["'=1+1", "'007", "''=x", "externalId"]
+        emulator.add("sunshine", {"externalId": "a"}, app_id="app")
+        command = shlex.split(result.stderr.rpartition("import the list: ")[2])
+        assert call(*command[1:]).exit_code == 0
+        assert emulator.users("sunshine")[0]["metadata"] == {"no": "2", "x": "3"}
+
 
 @given(st.text(st.sampled_from("'=+-@\t\r\n\uff1da0127.,:/eE %marpTRUE"), max_size=6))
 def test_guarded_cells_read_back(cell: str) -> None:
