@@ -23,6 +23,7 @@ from typer.testing import CliRunner, Result
 
 from sunshine_async import cli
 from sunshine_async.cli.app import app
+from sunshine_async.cli.report_file import line_of
 from sunshine_async.emulator import Emulator, Mishap
 from sunshine_async.journal import Journal
 
@@ -239,6 +240,11 @@ class TestStreams:
         assert shell(f"$SA import {name} --mode update --report {page}").returncode == 1
         assert shell(f"$SA import {users.name} {kept} --report {page}").returncode == 1
         assert shell("$SA job failures run.sqlite --out failed.csv").stderr == ""
+
+    def test_a_command_that_is_no_text(self) -> None:
+        """A command with a path that isn't UTF-8 isn't kept: pasted, it would name another file."""
+        assert line_of(["import", "a b"]) == "import 'a b'"
+        assert line_of(["import", "\udcff"]) == ""
 
     def test_json_that_a_terminal_would_obey(self, call: Call, emulator: Emulator) -> None:
         """Controls past ASCII, and marks that turn text, are escaped in JSON, which reads the same."""

@@ -293,3 +293,11 @@ def test_a_sum_of_reports_tells_the_worst_end() -> None:
         assert (report.limit, report.found, report.window) == (3.0, 5.0, 10.0)
         assert [problem.line for problem in report.problems] == [1, 2, 5, 6]
         assert report.codes == {"bad row": 2, "conflict": 2}
+
+
+def test_a_name_that_no_plan_can_keep(tmp_path: Path) -> None:
+    """A file whose name isn't UTF-8 is refused with the next step: a database has the name."""
+    file = tmp_path / "users\udcff.jsonl"
+    file.write_text('{"externalId": "a"}\n')
+    with pytest.raises(SourceError, match=r"isn't UTF-8.*Rename the file"):
+        parts_of(file, 2)
