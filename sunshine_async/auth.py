@@ -14,8 +14,6 @@ import os
 import time
 from base64 import b64encode
 from collections.abc import Awaitable, Callable
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from functools import cache
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, cast, final
@@ -24,6 +22,7 @@ from weakref import WeakKeyDictionary
 import anyio
 
 from sunshine_async._http.fork import ForkSafeLock
+from sunshine_async._http.response_parts import parse_date
 from sunshine_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -281,11 +280,8 @@ class JwtAuth(_SecretHolder):
 
     def advice(self, date: str | None) -> str | None:
         """Return the next step if the clocks of the service and this machine are far apart."""
-        try:
-            at = parsedate_to_datetime(date or "")
-            ahead = self._now() - at.replace(tzinfo=at.tzinfo or UTC).timestamp()
-        except Exception:  # noqa: BLE001 - no date, or a date beyond the calendar
-            return None
+        at = parse_date(date)
+        ahead = 0.0 if at is None else self._now() - at.timestamp()
         if abs(ahead) < MAX_CLOCK_SKEW:
             return None
         direction = "ahead of" if ahead > 0 else "behind"

@@ -15,7 +15,7 @@ from sunshine_async._calls.retry import (
     NOT_APPLIED,
     Replay,
     fault_of,
-    retry_after,
+    retry_after_in,
 )
 from sunshine_async._http.messages import Failure, Request, Response, SendProgress
 from sunshine_async._pace import Lane
@@ -256,4 +256,4 @@ class CallState(SendProgress):
 
 
 def _retry_after_of(response: Response) -> float | None:
-    return retry_after(response.headers.get("retry-after"), now=datetime.now(UTC))
+    return retry_after_in(response.headers, now=datetime.now(UTC))

@@ -15,7 +15,7 @@ from attrs import field, frozen
 from sunshine_async import _codec
 from sunshine_async._calls.arguments import argument_of, check_type
 from sunshine_async._calls.error_body import error_details, is_foreign
-from sunshine_async._calls.retry import MAY_HAVE_ACTED, Replay, fault_of, retry_after
+from sunshine_async._calls.retry import MAY_HAVE_ACTED, Replay, fault_of, retry_after_in
 from sunshine_async._http.foreign_text import request_id_of
 from sunshine_async._http.messages import Request, Response, StreamedBody
 from sunshine_async.errors import ApiError, ErrorDetail, Fault, ResponseDecodeError, error_class
@@ -278,7 +278,7 @@ class Endpoint(Generic[B, R]):
             endpoint=str(self),
             errors=errors,
             request_id=request_id_of(response.headers, hidden),
-            retry_after=retry_after(response.headers.get("retry-after"), now=now),
+            retry_after=retry_after_in(response.headers, now=now),
             attempts=attempts,
             advice=advice,
             maybe_applied=acted and self.replay is not Replay.SAFE,

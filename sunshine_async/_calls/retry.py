@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from enum import Enum
 from math import inf
 from typing import Final
 
 from attrs import frozen
 
+from sunshine_async._http.response_parts import parse_date
 from sunshine_async._pace.settings import Setting, check_settings
 from sunshine_async.errors import Fault
 
@@ -137,6 +137,17 @@ class Retry:
         return seconds if seconds < left else None
 
 
+def retry_after_in(headers: Mapping[str, str], *, now: datetime) -> float | None:
+    """Return the seconds of the ``Retry-After`` in *headers*, as `retry_after`.
+
+    A date is a time on the service's clock, as the ``Date`` header is. *now* counts without that.
+    """
+    value = headers.get("retry-after")
+    if value is None:
+        return None
+    return retry_after(value, now=parse_date(headers.get("date")) or now)
+
+
 def retry_after(value: str | None, *, now: datetime) -> float | None:
     """Return the seconds of a ``Retry-After`` header: a number, or the time until a date.
 
@@ -149,8 +160,5 @@ def retry_after(value: str | None, *, now: datetime) -> float | None:
 def _seconds(text: str, now: datetime) -> float | None:
     if re.fullmatch(_NUMBER, text):
         return min(float(text), _LONGEST)
-    try:
-        at = parsedate_to_datetime(text)
-        return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds())
-    except Exception:  # noqa: BLE001 - such as a year past any calendar
-        return None
+    at = parse_date(text)
+    return None if at is None else max(0.0, (at - now).total_seconds())

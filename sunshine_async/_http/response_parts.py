@@ -7,6 +7,8 @@
 
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Final, NoReturn, TypeAlias
 
@@ -141,3 +143,12 @@ class BodyDecoder:
 def reject(reason: str) -> NoReturn:
     """Raise `InvalidResponseError` with *reason*."""
     raise InvalidResponseError(reason)
+
+
+def parse_date(text: str | None) -> datetime | None:
+    """Return the date in the value *text* of a header; None: no date, or one beyond the calendar."""
+    try:
+        at = parsedate_to_datetime(text or "")
+    except Exception:  # noqa: BLE001 - of any kind, such as for a year past any calendar
+        return None
+    return at.replace(tzinfo=at.tzinfo or UTC)

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from math import inf, log
 from typing import Final, NamedTuple
 
+from sunshine_async._http.response_parts import parse_date
+
 BUCKET: Final = 0.25
 """Seconds of a bucket: calls are counted by buckets of time."""
 BUCKETS_KEPT: Final = 300.0
@@ -249,7 +251,7 @@ def limit_in_headers(headers: Mapping[str, str], now: float) -> HeaderLimit | No
 
     These headers are read: ``X-RateLimit-Limit``, ``-Remaining`` and ``-Reset``, the same as
     ``X-Rate-Limit-…`` and ``RateLimit-…``, and the IETF's ``RateLimit`` with ``RateLimit-Policy``.
-    A reset is seconds from now or a time since 1970.
+    A reset is seconds from now, or a time since 1970 on the service's clock, as the ``Date`` header is.
     """
     if _TELLING.isdisjoint(headers):
         return None
@@ -257,14 +259,14 @@ def limit_in_headers(headers: Mapping[str, str], now: float) -> HeaderLimit | No
         if names[0] in headers:
             remaining, limit, reset = (_number(headers.get(name, "")) for name in names)
             fields = _fields(headers.get(names[1], ""))
-            return _limit_of(limit, remaining, reset, fields.get("w"), now)
+            reset = _seconds_until(reset, headers, now)
+            return _limit_of(limit, remaining, reset, fields.get("w"))
     fields = _fields(headers.get("ratelimit-policy", "")) | _fields(headers["ratelimit"])
     return _limit_of(
         fields.get("q", fields.get("limit")),
         fields.get("r", fields.get("remaining")),
-        fields.get("t", fields.get("reset")),
+        _seconds_until(fields.get("t", fields.get("reset")), headers, now),
         fields.get("w"),
-        now,
     )
 
 
@@ -273,15 +275,18 @@ def _limit_of(
     remaining: float | None,
     reset: float | None,
     length: float | None,
-    now: float,
 ) -> HeaderLimit | None:
     if not limit or remaining is None or reset is None:
         return None
-    if reset > _MILLISECONDS:
-        reset /= 1000
-    if reset > _EPOCH:
-        reset = max(0.0, reset - now)
     return HeaderLimit(limit, remaining, reset, length or 0.0)
+
+
+def _seconds_until(reset: float | None, headers: Mapping[str, str], now: float) -> float | None:
+    if reset is None or reset <= _EPOCH:
+        return reset
+    at = parse_date(headers.get("date"))
+    seconds = reset / 1000 if reset > _MILLISECONDS else reset
+    return max(0.0, seconds - (now if at is None else at.timestamp()))
 
 
 def _number(text: str) -> float | None:

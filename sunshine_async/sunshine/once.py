@@ -41,7 +41,7 @@ EARLIER_ENDED: Final[ContextVar[float]] = ContextVar("earlier_ended", default=-i
 """Time on the monotonic clock by which all attempts of other processes on the task's work had ended."""
 CLOCK_SKEW: Final = timedelta(seconds=60)
 """Assumed largest difference between the clocks of the service and of this machine."""
-_EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 LOOKS: Final = 2
 MAX_PAGES: Final = 300
 """Most pages of a look-up: 30,000 records, the most messages of a conversation."""
@@ -104,9 +104,14 @@ def check_once(once: str | None, sent_before: datetime | None) -> None:
     if sent_before.utcoffset() is None:
         message = "sent_before has no time zone: give it one, such as datetime.now(UTC)"
         raise ValueError(message)
-    if sent_before > datetime.now(UTC) + CLOCK_SKEW:
+    if is_yet_to_come(sent_before):
         message = "sent_before is in the future: hand in the time of the earlier attempt"
         raise ValueError(message)
+
+
+def is_yet_to_come(at: datetime) -> bool:
+    """Return True for a time *at* that no difference of two clocks explains: one was set back since."""
+    return at > datetime.now(UTC) + CLOCK_SKEW
 
 
 def check_metadata(
@@ -203,12 +208,12 @@ class LookUp(Generic[R]):
         The look-up begins when *sent_before* is 5 seconds old, and the end of the last attempt that
         may have sent the request, too.
         """
-        age = (datetime.now(UTC) - sent_before).total_seconds()
+        age = max(0.0, (datetime.now(UTC) - sent_before).total_seconds())
         uncertain = -inf if self.key is None else _UNCERTAIN.get(self.key, -inf)
         ended = max(EARLIER_ENDED.get(), uncertain)
         age = min(age, max(0.0, transport.clock.now() - ended))
         await transport.clock.sleep(max(0.0, SETTLED_AFTER.total_seconds() - age))
-        since = max(sent_before, _EARLIEST) - CLOCK_SKEW
+        since = max(sent_before, EARLIEST) - CLOCK_SKEW
         return self.settle(await self.marked(since))
 
     def settle(self, marked: list[R]) -> list[R]:

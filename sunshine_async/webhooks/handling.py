@@ -75,7 +75,7 @@ class Received(Generic[E_co]):
     begun_before: datetime | None
     """Time of the first attempt, for ``sent_before=``; None: this is the first attempt.
 
-    At most the present, so that a clock which was set back stops no answer.
+    The time of the event where the clock was set back since, and at most the present.
     """
 
     def key(self, name: str) -> str:

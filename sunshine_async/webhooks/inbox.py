@@ -85,6 +85,16 @@ class StoredEvent:
     """Time in seconds since 1970."""
     reason: str | None
     """Reason of the last failure; None: no attempt has failed."""
+    created_at: float
+    """Time of the event on the service's clock, else of receiving, in seconds since 1970."""
+
+    def first_attempt(self, now: float) -> float:
+        """Return the time of the first attempt, or an earlier time, but no time after *now*.
+
+        After the clock was set back nobody knows that time: the event was there before.
+        """
+        at = self.begun_at if self.begun_at <= now else self.created_at
+        return max(0.0, min(at, now))
 
     @property
     def label(self) -> str:

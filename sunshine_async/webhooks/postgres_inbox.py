@@ -268,8 +268,8 @@ def _stored_events(rows: Iterable[Any]) -> list[StoredEvent]:
     return [
         StoredEvent(
             number, plain_text(id_), plain_text(type_), app_id and plain_text(app_id), orjson.loads(body),
-            attempts, failures, begun_at, failed_at, received_at, reason and plain_text(reason),
+            attempts, failures, begun_at, failed_at, received_at, reason and plain_text(reason), created_at,
         )
-        for number, id_, type_, app_id, body, attempts, failures, begun_at, failed_at, received_at, reason
+        for number, id_, type_, app_id, body, attempts, failures, begun_at, failed_at, received_at, reason, created_at
         in sorted(rows)
     ]  # fmt: skip

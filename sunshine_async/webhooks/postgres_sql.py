@@ -90,7 +90,7 @@ ADD_EVENTS: Final = """WITH added AS (
     INSERT INTO queues (queue, ready_at) SELECT DISTINCT queue, %(now)s::float8 FROM added
     ON CONFLICT (queue) DO NOTHING"""
 COLUMNS: Final = """events.number, id, type, app_id, body, attempts, failures, begun_at,
-    ended_at, received_at, reason"""
+    ended_at, received_at, reason, created_at"""
 BEGIN_HEADS: Final = f"""WITH ready AS (
         (SELECT queue, ready_at FROM queues WHERE NOT begun AND NOT retried
             ORDER BY ready_at, queue LIMIT %(free)s)

@@ -312,8 +312,8 @@ class Receiver:
         handler = handler or self._handlers.get(ANY)
         if handler is None:
             raise UnhandledEventError(message)
-        now, attempt = datetime.now(UTC), stored.attempt
-        begun = min(datetime.fromtimestamp(stored.begun_at, UTC), now) if attempt > 1 else None
+        attempt, at = stored.attempt, stored.first_attempt(datetime.now(UTC).timestamp())
+        begun = datetime.fromtimestamp(at, UTC) if attempt > 1 else None
         handling = handler(Received(event, stored.id, stored.type, stored.app_id, attempt, begun))
         if self._hooks is not None:
             handling = self._hooks.handle_event(

@@ -177,7 +177,7 @@ _BEGIN_QUEUES: Final = """UPDATE queues SET begun = 1 WHERE queue IN
 _BEGIN_EVENTS: Final = """UPDATE events SET state = 1, attempts = attempts + 1,
         begun_at = coalesce(begun_at, ?) WHERE number IN (SELECT value FROM json_each(?))"""
 _COLUMNS: Final = """json_group_array(json_array(number, id, type, app_id, CAST(body AS TEXT),
-    attempts, failures, begun_at, ended_at, received_at, reason))"""
+    attempts, failures, begun_at, ended_at, received_at, reason, created_at))"""
 _SELECT_BEGUN: Final = f"""SELECT {_COLUMNS} FROM
     (SELECT * FROM events WHERE number IN (SELECT value FROM json_each(?)) ORDER BY number)"""  # noqa: S608 - own names
 _SELECT_DEAD: Final = f"""SELECT {_COLUMNS} FROM

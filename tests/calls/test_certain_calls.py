@@ -58,6 +58,8 @@ from sunshine_async._http.messages import (
     Timeout,
 )
 from sunshine_async._http.open_wire import WireSelector
+from sunshine_async._pace import Lane
+from sunshine_async._pace.waiting import CLOCK
 from sunshine_async.cli.app import app
 from sunshine_async.dixa import CreateEndUserInput
 from sunshine_async.emulator import Emulator, Mishap
@@ -663,6 +665,20 @@ async def test_both_wires_read_retry_after(
             await client._transport.wire.aclose()
 
     assert caught.value.retry_after == asked
+
+
+async def test_a_wait_until_a_date_follows_the_services_clock() -> None:
+    """A clock of this machine that is hours off makes no wait of hours, and no wait of nothing."""
+    for hour in ("08", "20"):
+        date = f"Thu, 01 Jan 2026 {hour}:00:{{:02}} GMT".format
+        headers = {"date": date(0), "retry-after": date(7)}
+        client, _ = scripted(httpx.Response(429, headers=headers))
+
+        with pytest.raises(RateLimitError) as caught:
+            await client.with_options(retry=Retry(max_attempts=1)).users.get("1")
+
+        assert caught.value.retry_after == 7.0
+        assert 0 < client.pace.pause(CLOCK.now(), Lane.INTERACTIVE) <= 7.0
 
 
 class SendsByAnother(httpx.AsyncHTTPTransport):

@@ -21,6 +21,7 @@ from sunshine_async._calls.retry import (
     Settlement,
     fault_of,
     retry_after,
+    retry_after_in,
 )
 from sunshine_async.errors import ApiError, Fault, RateLimitError, ServerError, error_class
 
@@ -260,6 +261,17 @@ def test_no_waits_and_no_bounds_can_be_said() -> None:
 def test_retry_after_is_seconds_or_a_date(value: str | None, seconds: float | None) -> None:
     """Seconds and dates are read, a past date is now, and what is neither is not there."""
     assert retry_after(value, now=NOW) == seconds
+
+
+@pytest.mark.parametrize("hours", [-48, -1, 0, 1, 48])
+def test_a_date_is_a_time_of_the_services_clock(hours: int) -> None:
+    """The clock of this machine may be wrong: the answer's ``Date`` counts, where there is one."""
+    answered = NOW.replace(microsecond=0) + timedelta(hours=hours)
+    headers = {"retry-after": format_datetime(answered + timedelta(seconds=30), usegmt=True)}
+
+    assert retry_after_in({**headers, "date": format_datetime(answered)}, now=NOW) == 30.0
+    assert retry_after_in({**headers, "date": "soon"}, now=answered) == 30.0
+    assert retry_after_in({"date": format_datetime(answered)}, now=NOW) is None
 
 
 def test_a_huge_retry_after_is_past_any_deadline() -> None:

@@ -1,5 +1,6 @@
 """Broadcasts: each message is sent once and in order, and is looked up after a kill."""
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -344,6 +345,28 @@ class TestAfterAKill:
         found = await messages(client, where)
         assert len(found) == 3
         assert once in [(message.metadata or {}).get(MARK) for message in found]
+
+    @pytest.mark.parametrize("ahead", [30, 7200])
+    async def test_the_clock_was_set_back_since(
+        self, emulator: Emulator, path: Path, monkeypatch: pytest.MonkeyPatch, ahead: int
+    ) -> None:
+        """A message of an hour that is yet to come is found too, behind all newer messages."""
+        transport = Cutting(emulator)
+        where = await conversation(client := sunshine(transport))
+        transport.cuts = {1: True}
+        wrong = time.time_ns() + ahead * 10**9
+        with monkeypatch.context() as patch:
+            patch.setattr(time, "time_ns", lambda: wrong)
+            await cut_off(transport, path, rows_in(where, "a"))
+        for number in range(ahead // 60):
+            await client.messages.send_text(where, str(number))
+        opened = CLOCK.now()
+
+        report = await broadcast(client, path, rows_in(where, "a"))
+
+        assert counts(report) == (1, 0, 0, 0, 0)
+        assert CLOCK.now() - opened < 11.0
+        assert (await texts(client, where)).count("a") == 1
 
     async def test_an_unknown_message_that_arrives_later_is_found(
         self, emulator: Emulator, client: SunshineClient, path: Path

@@ -27,6 +27,22 @@ def test_three_headers(prefix: str, reset: str, expected: float) -> None:
 
 
 @pytest.mark.parametrize(
+    ("reset", "date"),
+    [
+        ("1784116830", "Wed, 15 Jul 2026 12:00:00 GMT"),
+        ("1784116830000", "Wed, 15 Jul 2026 12:00:00 GMT"),
+        ("30", "Wed, 15 Jul 2026 12:00:00 GMT"),
+        (f"{NOW + 30:.0f}", "soon"),
+    ],
+)
+def test_a_reset_is_a_time_of_the_services_clock(reset: str, date: str) -> None:
+    """The clock of this machine may be wrong: the answer's ``Date`` counts, where there is one."""
+    headers = {"x-ratelimit-limit": "600", "x-ratelimit-remaining": "7", "x-ratelimit-reset": reset}
+
+    assert limit_in_headers({**headers, "date": date}, NOW) == HeaderLimit(600.0, 7.0, 30.0)
+
+
+@pytest.mark.parametrize(
     ("headers", "expected"),
     [
         ({"ratelimit": '"default";r=50;t=30'}, None),

@@ -138,8 +138,23 @@ def test_a_machine_that_sleeps_each_night_forgets_ids(inbox: AnyInbox) -> None:
 
 FAILED = StoredEvent(
     number=1, id="a", type="t", app_id=None, data={}, attempt=2, failures=1, begun_at=0.0,
-    failed_at=1000.0, received_at=0.0, reason="E",
+    failed_at=1000.0, received_at=0.0, reason="E", created_at=0.0,
 )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("begun_at", "created_at", "expected"),
+    [
+        (900.0, 800.0, 900.0), (1000.0, 800.0, 1000.0), (1001.0, 800.0, 800.0),
+        (8200.0, 8100.0, 1000.0), (8200.0, -1e300, 0.0),
+    ],
+)  # fmt: skip
+def test_the_first_attempt_after_the_clock_was_set_back(
+    begun_at: float, created_at: float, expected: float
+) -> None:
+    """A first attempt that is yet to come was made after the event, by the service's clock."""
+    stored = evolve(FAILED, begun_at=begun_at, created_at=created_at)
+    assert stored.first_attempt(1000.0) == expected
 
 
 @pytest.mark.parametrize("step", [-7200.0, 0.0, 7200.0])

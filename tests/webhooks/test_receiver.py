@@ -409,7 +409,9 @@ async def test_an_event_begun_at_another_time_is_retried_in_full(
         assert await bot.receiver.replay("e1") == 1
         await bot.until(6, ended=2)
         assert await bot.receiver.dead() == []
+    created = datetime.fromisoformat(message(1)["createdAt"])
     assert all(one.begun_before <= datetime.now(UTC) for one in bot.got)
+    assert seconds < 0 or all(one.begun_before == created for one in bot.got if one.id == "e1")
 
 
 @pytest.mark.slow
@@ -578,7 +580,7 @@ def test_the_pause_of_an_event_cut_off(
     attempt: int, failures: int, reason: str | None, most: float
 ) -> None:
     """The pause is drawn by chance, and grows with the attempts that neither failed nor succeeded."""
-    stored = StoredEvent(1, "e1", MESSAGE, None, {}, attempt, failures, 0.0, None, 0.0, reason)
+    stored = StoredEvent(1, "e1", MESSAGE, None, {}, attempt, failures, 0.0, None, 0.0, reason, 0.0)
     rules = HandlingRules(1, 1.0, 1.0, AT_ONCE)
     assert [rules.pause(stored, luck=luck) for luck in (0.0, 0.5, 1.0)] == [0, most / 2, most]
 
@@ -609,7 +611,7 @@ async def test_no_sender_forges_a_line_of_the_log(
 )
 def test_the_deadline_of_the_retries(age: float, state: EventState) -> None:
     """The deadline counts from the first failure: after that an event becomes a dead letter."""
-    stored = StoredEvent(1, "e1", MESSAGE, None, {}, 2, 1, 0.0, None, 0.0, "KeyError")
+    stored = StoredEvent(1, "e1", MESSAGE, None, {}, 2, 1, 0.0, None, 0.0, "KeyError", 0.0)
     rules = HandlingRules(1, 1.0, 1.0, Retry(max_attempts=9, first_wait=0, deadline=60))
     outcome = rules.outcome(stored, KeyError(), age=age, clock=100.0, luck=1.0)
     assert (outcome.state, outcome.reason) == (state, "KeyError")
@@ -621,7 +623,7 @@ def test_the_waits_of_the_retries() -> None:
     for luck in (1.0, 0.5):
         ends = [
             rules.outcome(
-                StoredEvent(1, "e1", MESSAGE, None, {}, n + 1, n, 0.0, 0.0, 0.0, "KeyError"),
+                StoredEvent(1, "e1", MESSAGE, None, {}, n + 1, n, 0.0, 0.0, 0.0, "KeyError", 0.0),
                 KeyError(), age=0.0, clock=100.0, luck=luck,
             )
             for n in range(8)

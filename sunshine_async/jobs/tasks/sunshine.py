@@ -27,7 +27,7 @@ from sunshine_async.jobs.tasks.task import Entry, Mode, Recovery, Service, Task
 from sunshine_async.rows import Shape
 from sunshine_async.sunshine.client import SunshineClient
 from sunshine_async.sunshine.models import UserCreateBody, UserUpdateBody
-from sunshine_async.sunshine.once import SETTLED_AFTER
+from sunshine_async.sunshine.once import EARLIEST, SETTLED_AFTER, is_yet_to_come
 from sunshine_async.sunshine.users import CREATE, DELETE, UPDATE
 
 _IDS: Final = ("id", "externalId")
@@ -147,8 +147,12 @@ def _new_once() -> str:
 
 
 def _made_at(once: str) -> datetime:
-    """Return the time in a key by `_new_once`: no message with the key is older."""
-    return datetime.fromtimestamp(int(once.partition("-")[0]) / 1000, UTC)
+    """Return a time, from the time in a key by `_new_once`: no message with the key is older.
+
+    After a clock was set back, that is any time.
+    """
+    at = datetime.fromtimestamp(int(once.partition("-")[0]) / 1000, UTC)
+    return EARLIEST if is_yet_to_come(at) else at
 
 
 SUNSHINE: Final = Service(
