@@ -7,7 +7,8 @@ worker since the last commit.
 A worker is a row of ``workers``, and holds a lease: the right to the events that the worker has
 begun. Each exchange renews the lease. Any worker that finds a lease ended deletes the row and makes
 the events wait again. A worker without a row is refused, with all outcomes and deliveries (fencing),
-and begins anew as another worker. The time in which the server was down doesn't count.
+and begins anew as another worker. The time in which the server was down doesn't count, nor does a
+step of the server's clock.
 
 After a lost connection a worker gives back events begun by the server in an answer that was lost. A
 worker without the lock in time connects anew, and ends the session of a worker stopped within a
@@ -53,6 +54,7 @@ from sunshine_async.webhooks.inbox import (
 _POLL: Final = 0.5  # seconds until a worker with nothing to do looks for events of other workers
 _MAX_WAIT: Final = 5.0  # seconds for the lock: other workers need milliseconds
 _SILENCE: Final = 35.0  # seconds without a word: the server ends a statement after 30 seconds
+_STEP: Final = 1.0  # seconds by which the server's clock jumps that was set
 _SKEW: Final = 10.0  # seconds by which the clocks of two workers may differ
 _MAX_KEY: Final = 500  # longer names don't fit an index: a hash stands for the name
 
@@ -98,6 +100,8 @@ class PostgresInbox:
         self._worker = randbits(62)
         self._registered = False
         self._lease_until = -inf
+        self._server_clock = 0.0
+        """Seconds from the clock of this process to the server's."""
         self._known: set[int] = set()
         """Numbers of the events under way that the caller knows."""
         with suppress(InboxError), self._transaction():
@@ -117,6 +121,7 @@ class PostgresInbox:
         values: dict[str, Any] = {
             "worker": self._worker, "lease": self._lease, "now": now, "numbers": numbers,
             "free": slots.free, "retries": slots.retries, "latest": now + self._longest_wait,
+            "server_time": asked_at + self._server_clock, "step": _STEP,
         }  # fmt: skip
         with self._transaction() as run:
             lease = run.execute(sql.RENEW if self._registered else sql.REGISTER, values)
@@ -129,11 +134,12 @@ class PostgresInbox:
                 run.execute(sql.ADD_EVENTS, {**values, **_event_values(events, now)})
             heads = run.execute(sql.BEGIN_HEADS, values, binary=True) if slots.free else None
             retry = run.execute(with_placeholders(inbox.NEXT_RETRY), (now,))
-            if not lease.fetchall():
+            server_times = lease.fetchall()
+            if not server_times:
                 self._lose_lease()
             begun = [] if heads is None else _stored_events(heads.fetchall())
             [[next_at]] = retry.fetchall()
-        self._registered = True
+        self._registered, self._server_clock = True, server_times[0][0] - asked_at
         self._lease_until = asked_at + 0.75 * self._lease  # `sql.RENEW` leaves a quarter
         self._known.difference_update(numbers)
         self._known.update(one.number for one in begun)

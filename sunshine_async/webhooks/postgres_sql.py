@@ -46,11 +46,16 @@ TABLES: Final = (
 
 REGISTER: Final = """INSERT INTO workers (id, lease)
     VALUES (%(worker)s, make_interval(secs => %(lease)s))
-    ON CONFLICT (id) DO UPDATE SET seen_at = clock_timestamp() RETURNING id"""
+    ON CONFLICT (id) DO UPDATE SET seen_at = clock_timestamp() RETURNING extract(epoch FROM now())::float8"""
 RENEW: Final = """WITH renewed AS (UPDATE workers SET seen_at = clock_timestamp()
-        WHERE id = %(worker)s AND seen_at < clock_timestamp() - lease / 4)
-    SELECT id FROM workers WHERE id = %(worker)s"""
-"""Writes now and then only, so that a worker with nothing to do costs the disk next to nothing."""
+        WHERE (id = %(worker)s AND seen_at < clock_timestamp() - lease / 4)
+            OR abs(extract(epoch FROM now())::float8 - %(server_time)s) > %(step)s)
+    SELECT extract(epoch FROM now())::float8 FROM workers WHERE id = %(worker)s"""
+"""Writes now and then only, so that a worker with nothing to do costs the disk next to nothing.
+
+A clock of the server that was set tells nothing about any lease: all leases begin anew. *server_time*
+is the time of the server by the clock of the worker. Both statements return the server's time.
+"""
 WAIT_AGAIN: Final = """released AS (UPDATE queues SET worker = NULL, number = NULL, ready_at = %(now)s
         FROM held WHERE queues.queue = held.queue RETURNING held.number)
     UPDATE events SET state = 0 FROM released WHERE events.number = released.number"""

@@ -145,6 +145,33 @@ def test_the_time_of_a_server_that_was_down_does_not_count(
     assert counts(one) == {EventState.HANDLED: 1, EventState.BEGUN: 1}
 
 
+def set_clock(inbox: PostgresInbox, seconds: float, patch: pytest.MonkeyPatch) -> None:
+    """Set the server's clock by *seconds*: all else goes back as far."""
+    with inbox._transaction() as connection:
+        statement = "UPDATE workers SET seen_at = seen_at - make_interval(secs => %s)"
+        connection.execute(statement, (seconds,))
+    time_before = postgres_inbox_module.boot_time
+    patch.setattr(postgres_inbox_module, "boot_time", lambda: time_before() - seconds)
+
+
+@pytest.mark.parametrize("seconds", [-3600.0, 3600.0])
+def test_a_step_of_the_servers_clock_ends_no_lease(
+    workers: list[PostgresInbox], monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    """A worker keeps its events, and a killed worker's wait for one lease, however it was set."""
+    one, other, third = workers
+    begun = [exchange(one, [event("a")]), exchange(third, [event("b")])]
+    exchange(other)
+    set_clock(other, seconds, monkeypatch)
+    assert exchange(other) == []
+    ages = other._fetch_all("SELECT abs(extract(epoch FROM now() - seen_at)) FROM workers")
+    assert all(age < PATIENCE for (age,) in ages)  # a server that was just started hides the rest
+    assert exchange(one, [], handled(begun[0])) == []
+
+    end_leases(other)
+    assert ids(exchange(other)) == ids(begun[1]) == ["b"]
+
+
 def test_an_exchange_renews_the_lease(workers: list[PostgresInbox]) -> None:
     """A worker that exchanges within the lease keeps its events, however long a handler takes."""
     owner, other, _ = workers
