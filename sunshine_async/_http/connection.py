@@ -18,6 +18,7 @@ from sunshine_async.errors import Fault
 _PIECE_SIZE: Final = 64 * 1024
 _FIRST_READ: Final = 4 * 1024
 _LARGEST_READ: Final = 64 * 1024
+_MOMENT: Final = 0.01  # seconds to read an answer that is there
 
 
 @define(eq=False)
@@ -126,6 +127,8 @@ class Connection(asyncio.BufferedProtocol):
         self._last_activity = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = inf
+        self._extended = -inf
+        """The latest end of a time limit at which an answer was there to be read."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._parser = ResponseParser(limit=self._limit)  # not before: many a connect fails
@@ -310,8 +313,13 @@ class Connection(asyncio.BufferedProtocol):
         if call is None:
             return
         due = self._deadline(call)
-        if self._loop.time() < due:
+        now = self._loop.time()
+        if now < due:
             self._set_timer(due)
+        elif due > self._extended and self._readable():
+            # after a stop of the process the loop hears of the time first, and then of the answer
+            self._extended = due
+            self._set_timer(now + _MOMENT)
         else:
             event = "take the request" if self.state is _SENDING else "answer"
             self.fail(Fault.TIMED_OUT, f"{self._peer} did not {event} in time")

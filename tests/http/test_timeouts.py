@@ -1,8 +1,9 @@
 import asyncio
 
 import pytest
+from support import certificates
 from support.servers import Peer, always, answer, answering, serving, silent, slowly
-from support.virtual import sleep, until, virtual
+from support.virtual import JumpingLoop, sleep, until, virtual
 from support.wires import ENDLESS, body_of, call, pool_of, wired
 
 from sunshine_async._http.messages import Failure, Response, SendProgress
@@ -96,6 +97,43 @@ class TestTime:
             assert not pool_of(wire)._idle
 
         assert reply == Failure(Fault.TIMED_OUT, f"127.0.0.1:{server.port} did not answer in time")
+
+    @pytest.mark.parametrize("secure", [False, True])
+    @pytest.mark.parametrize("size", [2, 300_000])
+    @virtual
+    async def test_a_process_that_was_stopped(self, size: int, *, secure: bool) -> None:
+        """An answer that came while the process was stopped is read, though the time is over."""
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, JumpingLoop)
+
+        async def script(peer: Peer) -> None:
+            await peer.request()
+            loop.stop_process(1000.0)
+            await peer.send(answer(b"x" * size))
+            await peer.gone()
+
+        tls = certificates.tls().server if secure else None
+        async with serving(script, tls=tls) as server, wired(server.url) as wire:
+            assert len(await body_of(wire)) == size
+
+    @virtual
+    async def test_a_part_of_an_answer_after_a_stop(self) -> None:
+        """An answer of which a part is there gets no further time as a whole."""
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, JumpingLoop)
+
+        async def script(peer: Peer) -> None:
+            await peer.request()
+            loop.stop_process(1000.0)
+            while True:
+                await peer.send(b"HTTP/1.1 200 OK\r\n\r\n")
+                await sleep(0.001)
+
+        async with serving(script) as server, wired(server.url) as wire:
+            reply = await call(wire)
+
+        assert isinstance(reply, Failure)
+        assert reply.fault is Fault.TIMED_OUT
 
     @virtual
     async def test_timer_of_an_earlier_call_is_not_in_the_way(self) -> None:

@@ -31,10 +31,15 @@ class JumpingLoop(asyncio.SelectorEventLoop):
         super().__init__()
         self._now = 0.0
         self._in_threads = 0
+        self._stopped = 0.0
         select = self._selector.select
         own = len(self._selector.get_map())
 
         def jump(timeout: float | None) -> Any:
+            stopped, self._stopped = self._stopped, 0.0
+            if stopped:
+                self._now += stopped
+                return []
             if timeout is None or self._in_threads:
                 return select(timeout)
             ready = select(0)
@@ -47,6 +52,10 @@ class JumpingLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._now
+
+    def stop_process(self, seconds: float) -> None:
+        """Stop the process in the next wait: that wait then tells of no event, as of Linux."""
+        self._stopped = seconds
 
     def run_in_executor(self, *arguments: Any) -> Any:
         """Run a function in a thread; no time passes meanwhile."""
