@@ -54,6 +54,7 @@ from sunshine_async.webhooks.inbox import (
 _POLL: Final = 0.5  # seconds until a worker with nothing to do looks for events of other workers
 _MAX_WAIT: Final = 5.0  # seconds for the lock: other workers need milliseconds
 _SILENCE: Final = 35.0  # seconds without a word: the server ends a statement after 30 seconds
+_LONGEST_LEASE: Final = 1e9  # seconds: no end, and yet within the server's calendar
 _STEP: Final = 1.0  # seconds by which the server's clock jumps that was set
 _SKEW: Final = 10.0  # seconds by which the clocks of two workers may differ
 _MAX_KEY: Final = 500  # longer names don't fit an index: a hash stands for the name
@@ -92,7 +93,7 @@ class PostgresInbox:
     def __init__(self, address: Address, *, lease: float, longest_wait: float) -> None:
         self._address: Final = address
         self.name: Final = f"the inbox in PostgreSQL ({address})"
-        self._lease: Final = lease
+        self._lease: Final = min(lease, _LONGEST_LEASE)
         self._longest_wait: Final = longest_wait + _SKEW
         self._process: Final = os.getpid()
         self._lock: Final = Lock()

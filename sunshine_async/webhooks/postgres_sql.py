@@ -9,9 +9,12 @@ SETTINGS: Final = """SELECT set_config(name, value, false) FROM (VALUES
     ('default_transaction_isolation', 'read committed'), ('client_min_messages', 'warning'),
     ('lock_timeout', %(wait)s), ('statement_timeout', '30s'),
     ('idle_in_transaction_session_timeout', %(wait)s),
-    ('enable_seqscan', 'off'), ('enable_hashjoin', 'off'), ('enable_mergejoin', 'off'))
-    AS settings (name, value)"""
-"""All statements read through indexes, also those planned while the tables were small."""
+    ('enable_seqscan', 'off'), ('enable_hashjoin', 'off'), ('enable_mergejoin', 'off'),
+    ('jit', 'off')) AS settings (name, value)"""
+"""All statements read through indexes, also those planned while the tables were small.
+
+Where there is no index, the plan then looks costly, and the server would compile it each time: that
+takes a hundred times as long as the statement."""
 _KEY: Final = "6004797649117175113"
 LOCK: Final = f"SELECT pg_advisory_xact_lock({_KEY})"
 END_STOPPED: Final = f"""SELECT pg_terminate_backend(pid)

@@ -185,12 +185,18 @@ def test_an_exchange_renews_the_lease(workers: list[PostgresInbox]) -> None:
     assert exchange(owner, [], handled(begun)) == []
 
 
-@pytest.mark.parametrize(("lease", "seconds"), [(60.0, 0.5), (1.0, 0.25)])
+@pytest.mark.parametrize(("lease", "seconds"), [(inf, 0.5), (1e300, 0.5), (60.0, 0.5), (1.0, 0.25)])
 def test_the_next_exchange_comes_long_before_the_end_of_the_lease(
     database: str, lease: float, seconds: float
 ) -> None:
     """A worker with nothing to do exchanges several times within the lease."""
-    with closing(postgres_inbox(database, lease=lease)) as inbox:
+    with (
+        closing(postgres_inbox(database, lease=lease)) as inbox,
+        closing(postgres_inbox(database)) as other,
+    ):
+        begun = exchange(inbox, [event("a")])
+        assert exchange(other) == []
+        exchange(inbox, [], handled(begun))
         _, next_at = inbox.exchange([], [], NONE, now=1.0, clock=10.0, keep=60.0)
 
     assert next_at == 10.0 + seconds
@@ -328,6 +334,11 @@ def test_bodies_are_deleted(workers: list[PostgresInbox]) -> None:
     other.drop(["b"])
 
     assert one._fetch_all("SELECT id FROM events WHERE body IS NOT NULL") == [("c",)]
+
+
+def test_no_statement_is_compiled(workers: list[PostgresInbox]) -> None:
+    """The server executes the statements of an exchange as they are: milliseconds, not a second."""
+    assert workers[0]._fetch_all("SHOW jit") == [("off",)]
 
 
 def test_workers_at_the_same_time(database: str) -> None:
