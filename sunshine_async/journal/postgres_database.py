@@ -3,8 +3,10 @@
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from functools import cache
 from math import inf
+from secrets import token_hex
 from typing import Any, Final, TypeVar, cast
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -26,6 +28,10 @@ NO_ADDRESS: Final = (
 READ_ONLY: Final = (
     "can't be written: the server is read-only. Give the address of the primary server"
 )
+POOLED: Final = (
+    "is behind a pooler in transaction mode, where connections change each other's settings. Give the "
+    "address of the server, or of a pooler in session mode"
+)
 _CONNECTION: Final[Mapping[str, Any]] = {
     "connect_timeout": 3,
     "keepalives_idle": 5,
@@ -40,13 +46,16 @@ _SHORTEST: Final = 1.0
 _JOB: Final = re.compile("[a-z0-9_]{1,40}")
 _ENDED: Final = "57P"
 """Begin of the SQLSTATE of an error by which the server ends a connection."""
-_TEMPORARY: Final = ("08", "25P03", "53300", "55P03", _ENDED)
+_TEMPORARY: Final = ("08", "25P03", "40", "53300", "55P03", _ENDED)
 """Begins of the SQLSTATE of errors that pass: the job waits."""
 _SHOWN: Final = ("host", "port", "dbname")
 """Parts of an address that messages show."""
 _STATE: Final = """SELECT to_regnamespace(%(name)s) IS NOT NULL,
     EXISTS (SELECT FROM pg_class WHERE relnamespace = to_regnamespace(%(name)s)),
     to_regclass(%(name)s || '.version') IS NOT NULL"""
+_MARK: Final = "SELECT set_config('sunshine_async.mark', %s, false)"
+_FIND_MARK: Final = "SELECT current_setting('sunshine_async.mark', true)"
+_LOOK: Final = 1.0  # seconds that a look for the mark may take
 _INTERVAL: Final = 0.1  # seconds between two looks at the time
 _SILENT: Final = "the server keeps the connection, and hasn't answered for too long"
 
@@ -126,6 +135,19 @@ class Address:
         connection = BoundedConnection.connect(**self.settings(application), autocommit=True)
         connection.is_late, connection.patience = is_late, patience
         return connection
+
+    def shares_session(self, connection: psycopg.Connection[Any]) -> bool:
+        """Return True if a pooler gives another connection the session of *connection* meanwhile.
+
+        A pooler that is busy isn't found out.
+        """
+        mark = token_hex()
+        connection.execute(_MARK, (mark,))
+        try:
+            with closing(self.connect("sunshine-async", patience=_LOOK)) as other:
+                return other.execute(_FIND_MARK).fetchall() == [(mark,)]
+        except psycopg.Error:  # such as too many connections
+            return False
 
 
 def parse_address(url: str) -> Address | None:

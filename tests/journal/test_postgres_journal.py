@@ -18,7 +18,7 @@ from attrs import define, evolve, field
 from support.frames import leaks
 from support.journals import CREATE, UPSERT, end_ownership, lines, load, opened, owner_of, states
 from support.patience import PATIENCE
-from support.postgres import PostgresServer
+from support.postgres import PostgresServer, share_session
 from support.servers import unused_port
 from support.size import sized
 
@@ -500,6 +500,62 @@ def test_an_error_that_does_not_pass(journal: PostgresJournal, journal_url: str)
         journal.about()
     assert journal.lease is not None
     assert journal.lease.state is LeaseState.VALID
+
+
+def test_a_pooler_in_transaction_mode(
+    journal: PostgresJournal, journal_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session that others share is refused, and left as it was: they would get its schema."""
+    place = place_at(journal_url)
+    journal.close()
+    session = share_session(journal_url.partition("?")[0], monkeypatch)
+    settings = "SELECT name, setting FROM pg_settings WHERE context = 'user'"
+    before = session.execute(settings.encode()).fetchall()
+    for call in (open_journal, lambda place: open_reader(place).about()):
+        with pytest.raises(JournalError, match="behind a pooler in transaction mode") as caught:
+            call(place)
+        assert str(caught.value).startswith(f"{place} ")
+        assert leaks(caught.value, PASSWORD) == []
+    assert session.execute(settings.encode()).fetchall() == before
+    psycopg.Connection.close(session)
+
+
+def test_a_server_without_a_connection_to_spare(journal_url: str) -> None:
+    """A journal opens also where the look for a pooler can't have a connection."""
+    place = place_at(journal_url)
+    execute(
+        journal_url,
+        "DROP ROLE IF EXISTS single_owner",
+        "CREATE ROLE single_owner LOGIN CONNECTION LIMIT 1",
+        "GRANT CREATE ON DATABASE {} TO single_owner".format(place.address.parts["dbname"]),
+    )
+    single = evolve(place, address=Address({**place.address.parts, "user": "single_owner"}))
+    try:
+        with closing(open_journal(single)) as journal:
+            assert journal.about() == {}
+    finally:
+        execute(journal_url, "DROP OWNED BY single_owner CASCADE", "DROP ROLE single_owner")
+
+
+@pytest.mark.parametrize("code", ["40001", "40P01"])
+def test_a_transaction_that_gives_way(
+    journal: PostgresJournal, reader: PostgresReader, code: str
+) -> None:
+    """What the server has rolled back for another transaction is repeated, and written once."""
+    gives_way = f"DO $$ BEGIN RAISE USING ERRCODE = '{code}'; END $$"
+    tries = iter((gives_way, "SELECT 1"))
+    journal.add(lines("a"))
+    number = journal._commit(
+        lambda database: (
+            database.execute("UPDATE rows SET attempts = attempts + 1"),
+            database.execute(next(tries)),
+            7,
+        )[-1]
+    )
+    assert number == 7
+    assert [row["attempts"] for row in journal.rows()] == [1]
+    with pytest.raises(JournalAwayError, match=code):
+        reader._fetch_all(gives_way)
 
 
 def test_texts_of_all_kinds(journal: PostgresJournal) -> None:

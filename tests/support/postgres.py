@@ -25,6 +25,8 @@ from attrs import define, field
 from support.patience import PATIENCE
 from support.servers import unused_port
 
+from sunshine_async.journal.postgres_database import BoundedConnection
+
 _UNTIL_TOLD: Final = '"$@" & exec 2>&-; read -r how; kill -"${how:-INT}" $!; wait'
 """Script: run the server until a line names a signal, or until the tests have ended, killed or not."""
 _NOBODY: Final = "nobody"
@@ -137,6 +139,20 @@ class PostgresServer:
         return psycopg.connect(
             self._address(database), connect_timeout=int(PATIENCE), autocommit=True
         )
+
+
+def share_session(address: str, monkeypatch: pytest.MonkeyPatch) -> "psycopg.Connection[Any]":
+    """Let all connections of the library be one session, as behind a pooler in transaction mode."""
+    session = _Session.connect(address, autocommit=True)
+    monkeypatch.setattr(BoundedConnection, "connect", lambda **_: session)
+    return session
+
+
+class _Session(BoundedConnection):
+    """A session that outlives the connections of its clients."""
+
+    def close(self) -> None:
+        pass
 
 
 def _drain(log: IO[bytes]) -> None:

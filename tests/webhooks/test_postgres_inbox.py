@@ -33,7 +33,7 @@ from support.inboxes import (
     postgres_inbox,
 )
 from support.patience import PATIENCE
-from support.postgres import PostgresServer
+from support.postgres import PostgresServer, share_session
 from support.servers import unused_port
 from support.size import sized
 
@@ -407,6 +407,17 @@ def test_other_tables_are_refused(database: str) -> None:
     execute(database, "DROP TABLE sunshine_inbox.version")
     with pytest.raises(ConfigurationError, match="or another database"):
         postgres_inbox(database)
+
+
+def test_a_pooler_in_transaction_mode(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session that others share is refused: they would get the schema of the inbox."""
+    session = share_session(database, monkeypatch)
+    with pytest.raises(ConfigurationError, match="behind a pooler in transaction mode") as caught:
+        postgres_inbox(database)
+    assert leaks(caught.value, PASSWORD) == []
+    [[path]] = session.execute("SHOW search_path").fetchall()
+    assert "sunshine" not in path
+    psycopg.Connection.close(session)
 
 
 def test_a_schema_that_an_administrator_has_made(database: str) -> None:
