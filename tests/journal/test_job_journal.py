@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from attrs import evolve
 from support.journals import CREATE, UPSERT, lines, load, states
 
 from sunshine_async.journal import (
@@ -20,6 +21,8 @@ from sunshine_async.journal import (
     Update,
     open_journal,
 )
+
+ALIASED = evolve(UPSERT, aliased=True)
 
 
 @pytest.fixture
@@ -85,6 +88,18 @@ def test_all_up_to_one_begin(journal: JobJournal, place: Place) -> None:
         journal.close()
 
 
+@pytest.mark.parametrize("marks", [{"about": {REACH: "1"}}, {"begun": {1: None}}])
+def test_a_kill_leaves_a_doubt(journal: JobJournal, place: Place, marks: Any) -> None:
+    """A row that has changed since the kill has begun where it may have been sent as it was before."""
+    journal.add(lines("a", "b"))
+    journal.write([], **marks)
+    journal.close()
+    journal = open_journal(place)
+    load(journal, lines("a", "b", mark=b"!"), going_on=True)
+    assert states(journal) == {1: State.BEGUN, 2: State.WAITING}
+    journal.close()
+
+
 def test_what_was_marked_is_marked_once(journal: JobJournal, place: Place) -> None:
     """Rows that come later have nothing to do with how far those before them were marked."""
     journal.add(lines("a", "b"))
@@ -120,16 +135,48 @@ def test_what_has_changed_may_be_there(journal: JobJournal) -> None:
     assert found == [State.BEGUN, State.BEGUN, State.WAITING, State.WAITING]
 
 
-def test_what_begins_again_is_nothing_else(journal: JobJournal) -> None:
-    """Of a row that begins again no more is said of why it wasn't done before."""
-    journal.add(lines("a"))
-    failed = Update(1, State.FAILED, 1.0, code="conflict", status=409, reason="taken")
-    journal.write([failed])
-    journal.write([], begun={1: None})
-    [row] = journal.rows()
-    assert (row["state"], row["code"], row["status"], row["reason"]) == (
-        State.BEGUN, None, None, None,
-    )  # fmt: skip
+def results(journal: JobJournal) -> list[tuple[Any, ...]]:
+    """Return all that the journal says of the result of each row."""
+    names = ("state", "outcome", "code", "status", "reason", "remote_id")
+    return [tuple(row[name] for name in names) for row in journal.rows()]
+
+
+def test_a_result_is_told_alone(journal: JobJournal) -> None:
+    """Of a row that is done, or begins again, no more is said of before; the id of the user stays."""
+    journal.add(lines(*"abc"))
+    journal.write([
+        Update(n, State.FAILED, 1.0, code="conflict", status=409, reason="taken", remote_id=f"id-{n}")
+        for n in (1, 2, 3)
+    ])  # fmt: skip
+    failed = (State.FAILED, None, "conflict", 409, "taken")
+    assert results(journal) == [(*failed, "id-1"), (*failed, "id-2"), (*failed, "id-3")]
+
+    done = Update(2, State.DONE, 2.0, outcome="created")
+    journal.write([done], begun={3: None}, done={("updated", 1): {1: None}})
+    nothing = (None, None, None)
+    assert results(journal) == [
+        (State.DONE, "updated", *nothing, "id-1"),
+        (State.DONE, "created", *nothing, "id-2"),
+        (State.BEGUN, None, *nothing, "id-3"),
+    ]
+
+    journal.write([], begun={1: None, 2: "id-4"})
+    assert results(journal)[:2] == [
+        (State.BEGUN, None, *nothing, "id-1"),
+        (State.BEGUN, None, *nothing, "id-4"),
+    ]
+
+
+def test_what_has_begun_is_still_to_be_done(journal: JobJournal) -> None:
+    """A run isn't over while a row has begun: neither of a file nor of a stream."""
+    load(journal, lines(*"abc"))
+    journal.write([], begun={1: None}, done={("created", 1): {2: None}})
+    assert journal.waiting() == 2
+    load(journal, [])
+    journal.begin_session()
+    journal.meet(lines(*"def"), UPSERT, states=PENDING)
+    journal.write([], begun={2: None}, done={("created", 1): {3: None}})
+    assert journal.waiting() == 2
 
 
 def test_one_write_for_all(journal: JobJournal) -> None:
@@ -224,6 +271,71 @@ def test_what_is_as_it_was_accepted_is_done(journal: JobJournal) -> None:
         "unknown": (State.BEGUN, None, None),
         "failed": (State.WAITING, None, None),
     }
+
+
+SENT = {"a": State.WAITING}
+SKIPPED = {"a": State.DONE}
+
+
+@pytest.mark.parametrize("source", ["file", "stream"])
+@pytest.mark.parametrize(
+    ("before", "keys", "expected"),
+    [
+        (["a P", "b Q"], "a", SKIPPED),
+        (["a P", "b Q"], "ba", {"b": State.DONE} | SKIPPED),
+        (["a P", "b P"], "a", SENT),
+        (["a P", "b P"], "ab", {"b": State.WAITING} | SENT),
+        (["a"], "a", SENT),
+        (["a P", "b ?"], "a", SENT),
+        (["a P", "b Q?"], "a", SKIPPED),
+        (["a P", "b !"], "a", SKIPPED),
+        (["a P"], "na", {"n": State.WAITING} | SENT),
+        (["a P"], "an", {"n": State.WAITING} | SKIPPED),
+        (["a P"], "nam", {"n": State.WAITING, "m": State.WAITING} | SENT),
+        (["a P", "n"], "na", {"n": State.WAITING} | SENT),
+        (["a P", "b ?"], "ba", {"b": State.BEGUN} | SENT),
+    ],
+)
+def test_a_user_by_several_keys(
+    journal: JobJournal, before: list[str], keys: str, expected: dict[str, State], source: str
+) -> None:
+    """A row is passed over only where no row with another key may have changed the same user.
+
+    Of the rows *before* the journal has the key and the user's id; "?" may have been applied, "!" not.
+    """
+    load(journal, lines(*(row[0] for row in before)), ALIASED)
+    journal.begin_session()
+    for number, row in enumerate(before, 1):
+        state = {"?": State.UNKNOWN, "!": State.FAILED}.get(row[-1], State.DONE)
+        remote_id = row[1:].strip(" ?!") or None
+        journal.write([Update(number, state, 1.0, remote_id=remote_id)])
+    load(journal, lines(*keys) if source == "file" else [], ALIASED)
+    journal.begin_session()
+    if source == "stream":
+        assert None not in journal.meet(lines(*keys), ALIASED, states=PENDING)
+    assert {row["key"]: row["state"] for row in journal.rows()} == expected
+
+
+def test_a_new_user_in_doubt(journal: JobJournal) -> None:
+    """A row isn't passed over after another of its stream that may have changed the same user."""
+    for keys in ("a", "na"):
+        journal.begin_session()
+        for row in lines(*keys):
+            [met] = journal.meet([row], ALIASED, states=PENDING)
+            assert met
+            assert met.state is State.WAITING
+            done = Update(met.number, State.DONE, 1.0, remote_id="P")
+            journal.write([done if row.key == "a" else Update(met.number, State.UNKNOWN, 1.0)])
+
+
+def test_one_user_by_two_keys_of_a_stream(journal: JobJournal) -> None:
+    """Of two keys each may have changed what the other one sent before, so both are sent each time."""
+    for _ in range(2):
+        journal.begin_session()
+        met = journal.meet(lines("a", "b"), ALIASED, states=PENDING)
+        assert [row and row.state for row in met] == [State.WAITING, State.WAITING]
+        found = [row.number for row in met if row]
+        journal.write([Update(number, State.DONE, 1.0, remote_id="P") for number in found])
 
 
 def test_a_doubt_ends_what_was_accepted(journal: JobJournal) -> None:

@@ -41,6 +41,7 @@ from sunshine_async.journal import (
     place_of,
     postgres_journal,
     postgres_match,
+    postgres_sql,
 )
 from sunshine_async.journal.postgres_database import Address, PostgresPlace
 from sunshine_async.journal.postgres_journal import PostgresJournal, PostgresReader
@@ -210,6 +211,20 @@ def test_a_process_that_is_stopped_within_a_write(
 
     with pytest.raises(JournalError, match="another owner"):
         journal._commit(stop)
+
+
+def test_a_write_holds_other_owners_up(journal: PostgresJournal, journal_url: str) -> None:
+    """Until a write has ended nobody takes the journal, nor reads if it was committed; renewals go on."""
+    wait = postgres_sql.WAIT.replace("%(token)s", str(journal._owner["token"]))
+
+    def hold(_: Any) -> None:
+        for statement in ("DELETE FROM owner", wait):
+            with pytest.raises(psycopg.errors.LockNotAvailable):
+                execute(journal_url, "SET lock_timeout = '1ms'", statement)
+        assert journal._renew()
+
+    journal._commit(hold)
+    execute(journal_url, wait)
 
 
 @pytest.mark.slow
