@@ -104,7 +104,7 @@ _SEEN: Final = f"""(SELECT number, line, key, hash, CASE
 SELECT_ROWS: Final = f"SELECT {', '.join(ROW_COLUMNS)} FROM {_SEEN}"
 COUNT_STATES: Final = f"SELECT state, outcome, count(*) FROM {_SEEN} GROUP BY state, outcome"
 COUNT_CODES: Final = f"""SELECT code, count(*), min(line || ': ' || reason) FROM {_SEEN}
-    WHERE state IN (3, 4, 5) GROUP BY code ORDER BY 2 DESC"""
+    WHERE state IN (3, 4, 5) GROUP BY code"""
 COUNT_WAITING: Final = """SELECT count(*) FROM rows WHERE state IN (0, 1) AND (session = ? OR number <=
     coalesce((SELECT CAST(value AS INTEGER) FROM about WHERE name = 'ahead'), 0))"""
 
