@@ -13,7 +13,7 @@ import httpcore
 import httpx
 
 from sunshine_async._http.failures import has_unread, is_clean_end, restrict_tls
-from sunshine_async._http.httpx_wire import ParserStream
+from sunshine_async._http.httpx_parts import ParserStream
 from sunshine_async._http.response_parser import ResponseParser
 from sunshine_async._http.response_parts import StaleConnectionError, StreamEndError
 

@@ -1,11 +1,10 @@
 """Wire over httpx: for trio, tests' mocks, a user's own transport, and some kinds of proxies."""
 
 import sys
-from abc import ABC
 from collections.abc import Callable, Mapping
 from functools import partial
 from math import inf
-from typing import Any, Final, Self, cast
+from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
 
 import anyio
@@ -21,7 +20,7 @@ from sunshine_async._http.failures import (
     root_cause,
 )
 from sunshine_async._http.fork import renew_after_fork
-from sunshine_async._http.httpx_stack import TransportStack
+from sunshine_async._http.httpx_parts import BytesStream, ParserStream, TransportStack
 from sunshine_async._http.messages import (
     BODY_LOST,
     Failure,
@@ -118,31 +117,6 @@ class _HttpcoreTrace:
         return method == b"CONNECT" or event == "http11.response_closed.started"
 
 
-class ParserStream(ABC):
-    """A network stream of httpcore that feeds our own parser, too."""
-
-    response: Response | None
-    """The complete response to the last request; None before."""
-
-
-class _BytesStream(httpx.AsyncByteStream):
-    """A body in one piece; no generator, because a generator left half-way stays open."""
-
-    def __init__(self, content: bytes) -> None:
-        self._content: Final = content
-        self._left = content
-
-    def __aiter__(self) -> Self:
-        self._left = self._content
-        return self
-
-    async def __anext__(self) -> bytes:
-        if not self._left:
-            raise StopAsyncIteration
-        piece, self._left = self._left, b""
-        return piece
-
-
 class HttpxWire:
     """Wire over httpx transports, made by *make* for each event loop.
 
@@ -184,7 +158,7 @@ class HttpxWire:
         url = self._base_url.copy_with(raw_path=self._prefix + request.target.encode("ascii"))
         if not isinstance(body, StreamedBody):
             outgoing = httpx.Request(method, url, headers=dict(headers), content=body)
-            outgoing.stream = _BytesStream(body or b"")
+            outgoing.stream = BytesStream(body or b"")
             return await self._send(outgoing, timeout, trace)
         framed = {"Host": self._host, **headers}
         if body.length is None:

@@ -30,8 +30,8 @@ from sunshine_async import (
 )
 from sunshine_async._http.fork import _renew_all
 from sunshine_async._http.httpcore_backend import install_parser
-from sunshine_async._http.httpx_stack import TransportStack
-from sunshine_async._http.httpx_wire import HttpxWire, ParserStream, _HttpcoreTrace
+from sunshine_async._http.httpx_parts import ParserStream, TransportStack
+from sunshine_async._http.httpx_wire import HttpxWire, _HttpcoreTrace
 from sunshine_async._http.messages import Failure, Response, SendProgress
 from sunshine_async._http.proxy import proxy_from_environment
 from sunshine_async._http.response_parts import StreamEndError

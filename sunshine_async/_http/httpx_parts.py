@@ -1,12 +1,40 @@
-"""Transports of httpx for the calls of one event loop."""
+"""Parts of the wire over httpx: streams of bodies, and the transports of one event loop."""
 
+from abc import ABC
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from math import inf
-from typing import Final
+from typing import Final, Self
 
 import anyio
 import httpx
+
+from sunshine_async._http.messages import Response
+
+
+class ParserStream(ABC):
+    """A network stream of httpcore that feeds our own parser, too."""
+
+    response: Response | None
+    """The complete response to the last request; None before."""
+
+
+class BytesStream(httpx.AsyncByteStream):
+    """A body in one piece; no generator, because a generator left half-way stays open."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content: Final = content
+        self._left = content
+
+    def __aiter__(self) -> Self:
+        self._left = self._content
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._left:
+            raise StopAsyncIteration
+        piece, self._left = self._left, b""
+        return piece
 
 
 class TransportStack:
