@@ -56,7 +56,7 @@ _POLL: Final = 0.5  # seconds until a worker with nothing to do looks for events
 _MAX_WAIT: Final = 5.0  # seconds for the lock: other workers need milliseconds
 _SILENCE: Final = 35.0  # seconds without a word: the server ends a statement after 30 seconds
 _LONGEST_LEASE: Final = 1e9  # seconds: no end, and yet within the server's calendar
-_STEP: Final = 1.0  # seconds by which the server's clock jumps that was set
+_STEP: Final = 1.0  # seconds: a server's clock that was set jumps by more
 _SKEW: Final = 10.0  # seconds by which the clocks of two workers may differ
 _MAX_KEY: Final = 500  # longer names don't fit an index: a hash stands for the name
 
@@ -119,13 +119,15 @@ class PostgresInbox:
         clock: float,
         keep: float,
     ) -> tuple[list[StoredEvent], float]:
-        asked_at, numbers = boot_time(), [end.number for end in outcomes]
+        numbers = [end.number for end in outcomes]
         values: dict[str, Any] = {
             "worker": self._worker, "lease": self._lease, "now": now, "numbers": numbers,
             "free": slots.free, "retries": slots.retries, "latest": now + self._longest_wait,
-            "server_time": asked_at + self._server_clock, "step": _STEP,
+            "step": max(_STEP, self._lease / 4),  # `sql.RENEW` leaves as much
         }  # fmt: skip
         with self._transaction() as run:
+            asked_at = boot_time()  # with a connection, so that `now()` comes soon after
+            values["server_time"] = asked_at + self._server_clock
             lease = run.execute(sql.RENEW if self._registered else sql.REGISTER, values)
             run.execute(sql.END_LEASES, values)
             run.execute(with_placeholders(inbox.FORGET_IDS), (now - keep, FORGET_LIMIT))
