@@ -21,7 +21,7 @@ from sunshine_async.errors import (
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 30.0
 MANY: Final = 8
-"""Calls without an answer that are enough to blame the service, and not the rows."""
+"""Calls under way, or rows, without an answer that are enough to blame the service, not the rows."""
 OUTAGE: Final = (TransportError, ServerError, RateLimitError)
 """Errors about the service, not about a row."""
 
@@ -81,7 +81,7 @@ class OutageWatch:
         self._give_up: Final = give_up
         self._error: Exception | None = None
         self._calls = 0  # under way
-        self._lost = set[object]()  # calls without an answer since the last answer to a row
+        self._lost = set[int]()  # lines of rows without an answer since the last answer to a row
         self._unanswered_since = CLOCK.now()
         self._probed_at = -inf  # the last answer to a probe while many calls had none
         self._was_lost = False
@@ -117,8 +117,8 @@ class OutageWatch:
         """Record that a call has ended: while none is under way, no answer is missed."""
         self._calls -= 1
 
-    def record(self, call: object, results: Sequence[object], *, answers: int) -> None:
-        """Record the *results* of *call*, which began at the count *answers*."""
+    def record(self, line: int, results: Sequence[object], *, answers: int) -> None:
+        """Record the *results* of a call for rows from *line* on, begun at the count *answers*."""
         loss: SunshineError | None = None
         for result in results:
             if not isinstance(result, Exception) or is_answer(result):
@@ -126,8 +126,8 @@ class OutageWatch:
                 return
             loss = result if is_outage(result) else loss
         if loss is not None:
-            if self._are_few:
-                self._lost.add(call)
+            if len(self._lost) < MANY:
+                self._lost.add(line)
             self.record_loss(loss, answers=answers)
         elif self._is_trying:
             self._let_one_go()
