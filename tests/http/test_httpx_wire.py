@@ -97,6 +97,21 @@ async def test_a_no_whose_body_breaks(error: Exception) -> None:
     assert caught.value.is_foreign
 
 
+@virtual_on_both
+async def test_a_no_whose_body_never_ends() -> None:
+    """A refusal stays a refusal where the time for the call is over before its body."""
+
+    class Endless(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield b"{"
+            await anyio.sleep_forever()
+
+    client = client_of(httpx.Response(404, stream=Endless()))
+
+    with pytest.raises(NotFoundError):
+        await client.with_options(retry=Retry(max_attempts=1, deadline=5)).users.get("1")
+
+
 async def test_a_server_that_has_begun_to_answer_has_read_the_request() -> None:
     """An alert about the client's certificate says that no request was read, unless one was."""
     alert = ssl.SSLError(1, "alert")
