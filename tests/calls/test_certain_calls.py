@@ -419,7 +419,7 @@ class TestPermanent:
         assert report.ending is Ending.GAVE_UP
         assert report.reason is not None
         assert "certificate verify failed" in report.reason
-        assert wire.sent == ["POST"] * 11 + ["GET"]
+        assert wire.sent == ["POST"] * 2 + ["GET"] * 10
 
 
 SURPRISES = [
