@@ -54,7 +54,7 @@ PASSWORD: Final = "geheim%23"
 
 def refusing(status: str) -> Callable[[list[bytes]], Any]:
     """Return a maker of proxies that answer CONNECT with *status*."""
-    answer = f"HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\nno".encode()
+    answer = f"HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\nno".encode("latin-1")
     return lambda heard: saying(answer, heard=heard)
 
 
