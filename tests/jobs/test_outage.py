@@ -92,17 +92,22 @@ async def test_it_gives_up_sooner_where_nothing_was_ever_there() -> None:
         assert said[0].startswith("the service has not answered once in ")
 
 
+async def waited_out(watch: OutageWatch, said: list[str]) -> None:
+    """Lose a call, and see that the watch gives up 60 s later."""
+    watch.record_loss(GONE, answers=watch.answers)
+    await sleep(59)
+    assert not said
+    await sleep(1)
+    assert said[0].startswith("the service has been gone for 60 s")
+
+
 @virtual_on_trio
 async def test_an_answer_begins_the_wait_anew() -> None:
     """The seconds of `max_outage` count from the last answer, not from the start of the job."""
     async with watching(*[GONE] * 100) as (watch, _, said):
         await sleep(50)
         watch.record_answer()
-        watch.record_loss(GONE, answers=watch.answers)
-        await sleep(59)
-        assert not said
-        await sleep(1)
-        assert said[0].startswith("the service has been gone for 60 s")
+        await waited_out(watch, said)
 
 
 @virtual_on_trio
@@ -113,11 +118,7 @@ async def test_no_answer_is_missed_while_no_call_is_under_way() -> None:
         watch.end_call()
         await sleep(1000)
         watch.begin_call()
-        watch.record_loss(GONE, answers=watch.answers)
-        await sleep(59)
-        assert not said
-        await sleep(1)
-        assert said[0].startswith("the service has been gone for 60 s")
+        await waited_out(watch, said)
 
 
 @virtual_on_trio
