@@ -71,9 +71,8 @@ class OutageWatch:
         self._seconds = 0.0  # total of the outages before
         self._since: float | None = None  # the beginning of this outage
         self.held = False
-        self._lets_one_go = False
-        self._is_trying = False
-        """True while a single call goes, after an answered probe."""
+        self._lets_one_go = False  # True until a held call takes the turn
+        self._is_trying = False  # True after an answered probe, until the next probe
         self._pace: Final = pace
         self._probe: Final = probe
         self._max_outage: Final = max_outage
@@ -81,7 +80,7 @@ class OutageWatch:
         self._give_up: Final = give_up
         self._error: Exception | None = None
         self._calls = 0  # under way
-        self._lost = set[int]()  # lines of rows without an answer since the last answer to a row
+        self._lost = set[int]()  # lines of unanswered rows, since the last answer to a row
         self._unanswered_since = CLOCK.now()
         self._probed_at = -inf  # the last answer to a probe while many calls had none
         self._was_lost = False
@@ -186,7 +185,7 @@ class OutageWatch:
         self._release()
 
     def _release(self) -> None:
-        self.held = self._lets_one_go = False
+        self.held = self._lets_one_go = self._is_trying = False
         self._wake_rows()
 
     def _let_one_go(self) -> None:
@@ -211,7 +210,8 @@ class OutageWatch:
                 self._give_up(self._sentence(gone))
                 return
             await CLOCK.sleep(pause)
-            few, self._is_trying = self._are_few, False
+            few = self._are_few
+            self._lets_one_go = self._is_trying = False  # until this probe is answered
             try:
                 with anyio.move_on_after(limit - gone - pause):
                     await self._probe(few)

@@ -184,6 +184,12 @@ async def test_any_answer_to_a_probe_ends_the_outage(error: SunshineError, *, en
     assert len(probes) == (1 if ends else 2)
 
 
+async def go(watch: OutageWatch, number: int, gone: list[int]) -> None:
+    """Add *number* to *gone* when a held call goes."""
+    await watch.wait()
+    gone.append(number)
+
+
 @virtual_on_trio
 async def test_after_many_losses_single_calls_go_until_one_is_answered() -> None:
     """An answered probe lets one call go: the next goes after the next probe, all after an answer.
@@ -197,12 +203,8 @@ async def test_after_many_losses_single_calls_go_until_one_is_answered() -> None
         for number in range(MANY):
             watch.record(number, [GONE], answers=answers)
 
-        async def go(number: int) -> None:
-            await watch.wait()
-            gone.append(number)
-
         for number in range(5):
-            waiting.start_soon(go, number)
+            waiting.start_soon(go, watch, number, gone)
         await sleep(0.6)
         assert len(gone) == len(probes) == 1
         watch.record(gone[0], [GONE], answers=answers)
@@ -217,6 +219,30 @@ async def test_after_many_losses_single_calls_go_until_one_is_answered() -> None
         assert (len(gone), len(probes)) == (5, 2)
         assert not watch.held
 
+        watch.record(9, [ValueError("no outcome")], answers=watch.answers)
+        watch.record(9, [GONE], answers=watch.answers)
+        waiting.start_soon(go, watch, 9, gone)
+        await sleep(0.1)
+        assert gone[-1] != 9
+
+
+@virtual_on_trio
+async def test_an_unanswered_probe_lets_no_call_go() -> None:
+    """A turn that no call has taken ends with the next probe, if that has no answer."""
+    errors = [NotFoundError(404, endpoint="GET /x"), *[GONE] * 9]
+    gone, probes = list[int](), list[float]()
+    async with watching(*errors, probes=probes) as (watch, *_):
+        answers = watch.answers
+        for number in range(MANY):
+            watch.record(number, [GONE], answers=answers)
+        await sleep(2)
+        assert len(probes) == 2
+        async with anyio.create_task_group() as waiting:
+            waiting.start_soon(go, watch, 1, gone)
+            await sleep(10)
+            assert not gone
+            waiting.cancel_scope.cancel()
+
 
 @virtual_on_trio
 async def test_a_few_rows_that_fail_again_and_again_are_no_outage() -> None:
@@ -227,12 +253,8 @@ async def test_a_few_rows_that_fail_again_and_again_are_no_outage() -> None:
         for _ in range(2 * MANY):
             watch.record(1, [GONE], answers=watch.answers)
 
-        async def go(number: int) -> None:
-            await watch.wait()
-            gone.append(number)
-
         for number in range(5):
-            waiting.start_soon(go, number)
+            waiting.start_soon(go, watch, number, gone)
         await sleep(0.6)
         assert len(gone) == 5
 
