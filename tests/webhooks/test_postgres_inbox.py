@@ -172,6 +172,20 @@ def test_a_step_of_the_servers_clock_ends_no_lease(
     assert ids(exchange(other)) == ids(begun[1]) == ["b"]
 
 
+def test_a_slow_exchange_renews_no_lease_of_others(
+    workers: list[PostgresInbox], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network that takes seconds is no step of the server's clock: other leases end as before."""
+    for worker in workers:
+        exchange(worker)
+    before = workers[0]._fetch_all("SELECT id, seen_at FROM workers ORDER BY id")
+    time_before = postgres_inbox_module.boot_time
+    monkeypatch.setattr(postgres_inbox_module, "boot_time", lambda: time_before() - 10)
+    exchange(workers[0])
+
+    assert workers[0]._fetch_all("SELECT id, seen_at FROM workers ORDER BY id") == before
+
+
 def test_an_exchange_renews_the_lease(workers: list[PostgresInbox]) -> None:
     """A worker that exchanges within the lease keeps its events, however long a handler takes."""
     owner, other, _ = workers
