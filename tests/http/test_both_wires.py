@@ -2,8 +2,8 @@
 
 import gc
 import ssl
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Final, TypeAlias
 
 import anyio
@@ -139,6 +139,17 @@ async def test_a_server_that_closes_is_said_alike(way: str) -> None:
     ]
 
 
+@asynccontextmanager
+async def served(serve: Serve) -> AsyncGenerator[int]:
+    """Let *serve* answer each connection, on asyncio or trio; give the port."""
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    async with listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, serve)
+        await settled()
+        yield listener.extra(anyio.abc.SocketAttribute.local_port)  # noqa: S610 - no Django
+        tasks.cancel_scope.cancel()
+
+
 def test_a_body_that_is_of_no_use_leaves_nothing_on_trio() -> None:
     """No generator of httpx is left half-way where the rest of a body isn't needed."""
 
@@ -149,14 +160,8 @@ def test_a_body_that_is_of_no_use_leaves_nothing_on_trio() -> None:
             await link.receive()
 
     async def scenario() -> None:
-        async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
-            port = listener.extra(anyio.abc.SocketAttribute.local_port)  # noqa: S610 - no Django
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(listener.serve, serve)
-                await settled()
-                async with wired_by_httpx(f"http://127.0.0.1:{port}") as wire:
-                    reply = await call(wire)
-                tasks.cancel_scope.cancel()
+        async with served(serve) as port, wired_by_httpx(f"http://127.0.0.1:{port}") as wire:
+            reply = await call(wire)
         assert isinstance(reply, Response)
         assert "encoding that was not asked for" in reply.body_error
 
@@ -208,19 +213,15 @@ def test_what_comes_behind_an_answer_under_tls_is_nobodys(way: str, ending: str)
                 await link.receive()
 
     async def scenario() -> None:
-        async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
-            port = listener.extra(anyio.abc.SocketAttribute.local_port)  # noqa: S610 - no Django
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(listener.serve, serve)
-                await settled()
-                async with WIRES[way.partition(" ")[0]](
-                    f"https://127.0.0.1:{port}", tls=tls().client
-                ) as wire:
-                    for number in range(3):
-                        reply = await call(wire)
-                        assert isinstance(reply, Response), reply
-                        assert reply.body == b"%d" % number
-                tasks.cancel_scope.cancel()
+        open_wire = WIRES[way.partition(" ")[0]]
+        async with (
+            served(serve) as port,
+            open_wire(f"https://127.0.0.1:{port}", tls=tls().client) as wire,
+        ):
+            for number in range(3):
+                reply = await call(wire)
+                assert isinstance(reply, Response), reply
+                assert reply.body == b"%d" % number
 
     anyio.run(scenario, backend="trio" if way.endswith("trio") else "asyncio")
 
@@ -231,15 +232,12 @@ def test_end_of_the_stream_is_said_under_tls(way: str, ending: str) -> None:
     """An answer that ends with its TLS stream is whole only if the server has said so."""
 
     async def scenario() -> None:
-        async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
-            port = listener.extra(anyio.abc.SocketAttribute.local_port)  # noqa: S610 - no Django
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(listener.serve, ending_by(ending))
-                await settled()
-                open_wire = WIRES[way.partition(" ")[0]]
-                async with open_wire(f"https://127.0.0.1:{port}", tls=tls().client) as wire:
-                    reply = await call(wire)
-                tasks.cancel_scope.cancel()
+        open_wire = WIRES[way.partition(" ")[0]]
+        async with (
+            served(ending_by(ending)) as port,
+            open_wire(f"https://127.0.0.1:{port}", tls=tls().client) as wire,
+        ):
+            reply = await call(wire)
 
         if ending == "close_notify":
             assert isinstance(reply, Response)

@@ -503,7 +503,7 @@ async def test_silent_proxy_is_named_at_the_end_of_the_time(
             "app",
             auth=AUTH,
             base_url="https://127.0.0.1:1",
-            proxy=f"http://127.0.0.1:{port}",
+            proxy=url_of(port),
             timeout=0.2,
             retry=Retry(max_attempts=1),
         ) as client,
