@@ -129,6 +129,7 @@ class OneCall(CallState):
         """
         context, lane, deadline = self.context, self.lane, cast("float", self.deadline)
         slots, pace, clock = context.slots, context.pace, context.clock
+        # others first, where the call itself may be the cause
         gives_way = self.lone_failures or (self.throttling and self.throttling.give_way)
         again = last is not None and not gives_way
         until = inf if lane is _BATCH else deadline

@@ -217,8 +217,8 @@ class CallState(SendProgress):
     def _wait_out(self, fault: Fault, wait: float | None) -> bool:
         """Wait out an outage: return True, and don't count the attempt, if the service is gone.
 
-        The attempt counts if the service has answered further calls since the call was sent, or
-        had done so at two failures before: then the call itself may be the cause.
+        The attempt counts if the service has answered further calls since the call was sent, or a
+        read just before, or had done so at two failures before: the call itself may be the cause.
         """
         pace = self.context.pace
         answered = pace.answers > self.answers_at_send

@@ -54,8 +54,8 @@ class Pace(Slots):
     raise the number again. Slow answers lower nothing.
 
     **Outage.** A circuit breaker holds batches after 10 failures in a row, or 3 with no retry budget
-    left (`may_retry`). Single probes go after 0.5, 1, 2 ... 30 s, until a call is answered: a call of
-    the batch, after a read where the call can't be resent, and in a job always after a read.
+    left (`may_retry`). Single calls probe after 0.5, 1, 2 ... 30 s, until one is answered. A read goes
+    before a call that can't be resent; in a job, a read goes before each.
     After *max_outage* seconds without an answer, `gave_up` says that waiting is no use. After as
     long with nothing but 429s, a batch's calls end in `RateLimitError`.
 
@@ -103,7 +103,7 @@ class Pace(Slots):
         self._watchers: Final[dict[Callable[[], None], float]] = {}
         self._max_outage: Final = max_outage
         self.answers = 0
-        """Calls that have been answered, and reads before a call that failed all the same."""
+        """Calls that have been answered. A probe's read counts once a call has failed after the read."""
         self._batch_starts_at = -inf
         """The earliest start of a batch's call, as the ``Retry-After`` of a failure asked."""
 

@@ -13,7 +13,7 @@ from attrs import define, field, frozen
 
 from sunshine_async import ConfigurationError, WebhookError
 from sunshine_async.cli.options import Status
-from sunshine_async.cli.streams import emit_line, escape_controls, json_line
+from sunshine_async.cli.streams import emit, emit_line, escape_controls, json_line
 from sunshine_async.emulator.emulator import run_server
 from sunshine_async.emulator.webhook_sender import send_bodies
 from sunshine_async.journal.file import make_private, open_private
@@ -180,4 +180,4 @@ def _append(file: int, line: bytes) -> None:
 def _print(now: datetime, text: str) -> None:
     line = escape_controls(text).replace("\n", "\\n")  # of the sender: a line more would be a lie
     line = line if len(line) <= _WIDTH else f"{line[: _WIDTH - 1]}…"
-    emit_line(sys.stdout, f"{now.astimezone():%H:%M:%S}  {line}")
+    emit(sys.stdout, f"{now.astimezone():%H:%M:%S}  {line}\n")
