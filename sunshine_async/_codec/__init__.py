@@ -79,9 +79,13 @@ def from_dict(kind: type[T], data: object) -> T:
     """
     if not attrs.has(cast("Any", kind)):
         message = "from_dict takes a model, such as User, and then the data"
+        del data  # error reporters attach local variables
         raise TypeError(message)
     is_body = any(field.default is UNSET for field in attrs.fields(cast("Any", kind)))
-    return (structure_body if is_body else structure)(data, kind)
+    try:
+        return (structure_body if is_body else structure)(data, kind)
+    finally:
+        del data
 
 
 def from_json(kind: type[T], text: str | bytes) -> T:
@@ -89,5 +93,9 @@ def from_json(kind: type[T], text: str | bytes) -> T:
     data: Any = text.encode() if isinstance(text, str) else text
     if not isinstance(data, bytes | bytearray):
         message = f"text must be JSON, as text or bytes, not {type(text).__name__}"
+        del text, data  # error reporters attach local variables
         raise TypeError(message)
-    return from_dict(kind, decode(cast("bytes", data)))
+    try:
+        return from_dict(kind, decode(cast("bytes", data)))
+    finally:
+        del text, data

@@ -77,6 +77,7 @@ def decode(data: bytes) -> Any:
         utf_16 = ", but UTF-16: JSON is UTF-8" if data[:2] in (BOM_UTF16_LE, BOM_UTF16_BE) else ""
         place = f"line {error.lineno}, column {error.colno}"
         misfit = Misfit(f"not JSON{utf_16} ({error.msg}, {place})")
+    del data  # error reporters attach local variables
     try:
         raise misfit
     finally:
@@ -100,6 +101,7 @@ def structure(data: object, kind: type[T]) -> T:
         misfit = _without_context(error)
     else:
         return result
+    del data  # error reporters attach local variables
     try:
         raise misfit
     finally:
@@ -114,6 +116,7 @@ def structure_body(data: object, kind: type[T]) -> T:
         misfit = _without_context(error)
     else:
         return result
+    del data  # error reporters attach local variables
     try:
         raise misfit
     finally:

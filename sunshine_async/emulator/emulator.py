@@ -9,8 +9,7 @@ from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from errno import EADDRINUSE
-from functools import cached_property
-from threading import Thread
+from functools import cached_property, partial
 from typing import Any, Final
 
 import anyio
@@ -18,7 +17,7 @@ import httpx
 import uvicorn
 from attrs import define
 
-from sunshine_async.emulator.server import ConnectionProtocol, UvicornServer
+from sunshine_async.emulator.server import ConnectionProtocol, UvicornServer, start_thread
 from sunshine_async.emulator.web import AsgiApp
 from sunshine_async.emulator.world import World
 from sunshine_async.errors import ConfigurationError
@@ -71,10 +70,14 @@ class ServerThread:
             timeout_keep_alive=600,  # seconds, long: an idle connection is never reset unasked
         )
         self._server = UvicornServer(config)
-        sockets = [self._socket]
-        self._thread = Thread(None, self._server.run, "emulator", (sockets,), daemon=True)
-        self._thread.start()
-        self._server.listening.result()
+        serve = partial(self._server.run, [self._socket])
+        try:
+            self._thread = start_thread("emulator", serve, self._server.listening)
+        except (OSError, RuntimeError) as error:  # the process has no file, or no thread, left
+            self._socket.close()
+            self.at_end()
+            message = f"the emulator can't start: {error}"
+            raise ConfigurationError(message) from None
         return base_url
 
     def __exit__(self, *_: object) -> None:

@@ -5,9 +5,11 @@ import logging
 import re
 import socket
 import struct
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from errno import EMFILE, ENFILE
+from threading import Thread
 from typing import Any, Final, cast
 
 import anyio
@@ -107,6 +109,30 @@ class ConnectionProtocol(HttpToolsProtocol):
         super().data_received(data)
 
 
+def start_thread(name: str, run: Callable[[], object], ready: "Future[None]") -> Thread:
+    """Start a thread that calls *run*; return once *ready* has a result.
+
+    Raise the error of *run* before that, and `RuntimeError` if the system has no thread left.
+    """
+
+    def run_and_tell() -> None:
+        try:
+            run()
+        except BaseException as error:
+            if ready.done():
+                raise
+            ready.set_exception(error)
+
+    thread = Thread(target=run_and_tell, name=name, daemon=True)
+    thread.start()
+    try:
+        ready.result()
+    except BaseException:
+        thread.join()
+        raise
+    return thread
+
+
 class UvicornServer(uvicorn.Server):
     """Uvicorn's server; stops at once when told to, and aborts open connections."""
 
@@ -125,6 +151,10 @@ class UvicornServer(uvicorn.Server):
         elif not self._is_full:
             self._is_full = True
             _LOG.warning(_FULL, context["exception"].strerror)
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        with asyncio.Runner() as runner:  # nest_asyncio takes no loop factory for asyncio.run
+            runner.run(self.serve(sockets))
 
     def stop(self) -> None:
         """Stop the server; called from another thread."""

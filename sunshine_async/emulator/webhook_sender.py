@@ -13,6 +13,7 @@ Assumed, where the references are silent:
 """
 
 import asyncio
+import logging
 import time
 from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, Iterable, Mapping
@@ -29,9 +30,11 @@ import orjson
 from attrs import asdict, define, field, frozen
 
 from sunshine_async._pace.settings import check_kinds
+from sunshine_async.emulator.server import start_thread
 from sunshine_async.emulator.webhook_events import OutgoingEvent, WebhookTarget
 from sunshine_async.errors import ConfigurationError
 
+_LOG: Final = logging.getLogger("sunshine_async")
 FINAL: Final = frozenset({400, 401, 403, 404, 406})
 """Statuses that end a delivery for good."""
 ATTEMPTS: Final = 5
@@ -219,14 +222,12 @@ class WebhookSender:
         *ready* gets a result as soon as events are taken.
         """
         transport = None if app is None else httpx.ASGITransport(app, raise_app_exceptions=False)
+        client = httpx.AsyncClient(transport=transport, trust_env=False, timeout=None)  # noqa: S113 - see _attempt
         run = self._run = _Run()
         ready.set_result(None)
         try:
             with run.scope:
-                async with (
-                    httpx.AsyncClient(transport=transport, trust_env=False, timeout=None) as client,  # noqa: S113 - see _attempt
-                    anyio.create_task_group() as tasks,
-                ):
+                async with client, anyio.create_task_group() as tasks:
                     while True:
                         await run.woken.wait()
                         run.woken.clear()
@@ -240,11 +241,14 @@ class WebhookSender:
                 self._stop_deliveries()
 
     def _start_thread(self) -> None:
+        """Start the thread; if that fails, the next event tries again."""
         ready: Future[None] = Future()
-        arguments = (self.run, None, ready)
-        self._thread = Thread(None, anyio.run, "emulator-webhooks", arguments, daemon=True)
-        self._thread.start()
-        ready.result()
+        try:
+            self._thread = start_thread(
+                "emulator-webhooks", lambda: anyio.run(self.run, None, ready), ready
+            )
+        except (OSError, RuntimeError) as error:  # the process has no file, or no thread, left
+            _LOG.warning("no webhook is sent before the next event: %s", str(error))
 
     def _take(self) -> list[WebhookDelivery]:
         """Return the queued events as new deliveries."""

@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 from support.deliveries import DELIVERIES, SECRET
+from support.limits import limited
 from support.servers import unused_port
 from support.targets import Target
 from typer.testing import CliRunner, Result
@@ -131,20 +132,14 @@ class TestListener:
         record = tmp_path / "record.jsonl"
         file = os.open(record, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         transport = httpx.ASGITransport(listener(file=file))
-        limits, handler = (
-            resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        )  # fmt: skip
+        handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         statuses: list[int] = []
         async with httpx.AsyncClient(
             transport=transport, base_url="http://x", headers={"x-api-key": SECRET}
         ) as client:
-            for has_room in (True, False, True):
-                size = limits[0] if has_room else os.fstat(file).st_size + 50
-                resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-                try:
+            for room in (10_000, 50, 10_000):
+                with limited(resource.RLIMIT_FSIZE, os.fstat(file).st_size + room):
                     answer = await client.post("/", json={"events": [], "x": "x" * 100})
-                finally:
-                    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
                 statuses.append(answer.status_code)
         signal.signal(signal.SIGXFSZ, handler)
         os.close(file)

@@ -13,6 +13,7 @@ import attrs
 import httpx
 import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from support.frames import leaks
 
 from sunshine_async import (
     UNSET,
@@ -210,6 +211,23 @@ class TestConversions:
             from_dict(UserCreateBody, {"profile": {"email": 7}})
         with pytest.raises(ValueError, match="not JSON"):
             from_json(User, "{")
+
+    @pytest.mark.parametrize(
+        ("kind", "text"),
+        [
+            (User, '{"externalId": "a-secret"}'),
+            (User, '["a-secret"]'),
+            (UserCreateBody, '{"externalId": "a-secret", "profile": {"email": 7}}'),
+            (UserCreateBody, "a-secret"),
+            (User, "[" * 2000 + '"a-secret"' + "]" * 2000),
+            (object, '"a-secret"'),
+        ],
+    )
+    def test_no_error_shows_the_data(self, kind: type[object], text: str) -> None:
+        """Data that doesn't fit is in no frame of the error."""
+        with pytest.raises((ValueError, TypeError)) as error:
+            from_json(kind, text)
+        assert leaks(error.value, "a-secret") == []
 
     def test_reports_and_snapshots(self) -> None:
         """A job's report and a snapshot of a pace are JSON."""

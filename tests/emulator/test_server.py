@@ -15,6 +15,7 @@ import anyio
 import httpx
 import pytest
 import uvicorn
+from support.limits import few_descriptors
 from support.patience import PATIENCE
 
 from sunshine_async.emulator import Emulator, Mishap
@@ -229,6 +230,24 @@ def test_taken_port_is_said(base_url: str) -> None:
         Emulator().serve(port),
     ):
         pass
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_start_without_free_descriptors_ends() -> None:
+    """With few descriptors the emulator listens, or is an error: the start waits for no dead thread."""
+    emulator = Emulator()
+    ends: list[str] = []
+    for more in range(24):
+        with few_descriptors(more):
+            try:
+                with emulator.serve():
+                    ends.append("")
+            except ConfigurationError as error:
+                ends.append(str(error))
+
+    assert ends[0].startswith("can't listen on 127.0.0.1 port 0: Too many open files")
+    assert ends[1] == "the emulator can't start: [Errno 24] Too many open files"
+    assert ends[-1] == ""
 
 
 def test_too_many_connections_are_said_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -6,6 +6,7 @@ from zlib import crc32
 
 import httpx
 import pytest
+from support.limits import limited
 
 from sunshine_async import (
     ApiToken,
@@ -247,18 +248,14 @@ async def test_a_full_disk_is_an_answer(tmp_path: Path) -> None:
     emulator = Emulator(state=state)
     emulator.add("sunshine", {"id": "1"}, app_id="app")
     size = state.stat().st_size
-    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
     async with sunshine_on(emulator) as client:
         once = client.with_options(retry=Retry(max_attempts=1))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 5, usual[1]))
-        try:
+        with limited(resource.RLIMIT_FSIZE, size + 5):
             with pytest.raises(ServerError, match="File too large") as caught:
                 await once.users.create(UserCreateBody(external_id="a"))
             with pytest.raises(Refusal, match="File too large"):
                 emulator.add("sunshine", {"id": "2"}, app_id="app")
             stored = await control(emulator, "users/sunshine?appId=app", b'{"id": "3"}')
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, usual)
         assert caught.value.status == stored.status_code == 507
         assert "File too large" in stored.json()["message"]
         assert state.stat().st_size == size
@@ -275,12 +272,8 @@ async def test_a_reset_on_a_full_disk(tmp_path: Path) -> None:
     state = tmp_path / "state"
     emulator = Emulator(state=state)
     emulator.add("sunshine", {"id": "1"}, app_id="app")
-    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (5, usual[1]))
-    try:
+    with limited(resource.RLIMIT_FSIZE, 5):
         assert (await control(emulator, "reset", b"")).status_code == 507
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
     emulator.add("sunshine", {"id": "2"}, app_id="app")
     emulator.close()
 

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from support.emulated import call
 from support.in_process import calling
+from support.limits import few_descriptors
 from support.servers import Peer, answer, serving, unused_port
 from support.targets import Target, listening
 from support.virtual import sleep, until, virtual
@@ -382,6 +383,22 @@ class TestSockets:
 
         assert [one["attempts"] for one in deliveries] == [[200]] * 3
         assert {one.path for one in target.received} == {"/hook"}
+
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+    async def test_a_thread_that_cannot_start(self, caplog: pytest.LogCaptureFixture) -> None:
+        """An event waits where no thread can start, and is sent after the next event."""
+        target = Target()
+        with served(target) as url:
+            emulator = prepared(f"{url}/hook")
+            with few_descriptors(0):
+                emulator.say("app", "1", "Hi")
+            emulator.say("app", "1", "Ho")
+            deliveries = await emulator.delivered()
+            emulator.close()
+
+        assert [one["attempts"] for one in deliveries] == [[200], [200]]
+        said = "no webhook is sent before the next event: [Errno 24] Too many open files"
+        assert said in caplog.messages
 
     async def test_a_missing_target(self) -> None:
         """A target that nobody listens on is tried again; after `close` nothing is sent."""

@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from support.limits import limited
 from support.size import sized
 
 from sunshine_async.journal import (
@@ -176,13 +177,11 @@ class TestCopying:
         """A copy that can't be written names the copy, and leaves nothing."""
         with closing(Journal(path)) as journal:
             journal.add(SourceRow(n, f"user-{n}", b"%d" % n) for n in range(1, 5000))
-        most = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, most[1]))
-        try:
-            with pytest.raises(OSError, match="copy") as caught:
-                copy_journal(path, tmp_path / "copy")
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, most)
+        with (
+            limited(resource.RLIMIT_FSIZE, 100_000),
+            pytest.raises(OSError, match="copy") as caught,
+        ):
+            copy_journal(path, tmp_path / "copy")
         assert caught.value.filename == str(tmp_path / "copy")
         assert [file.name for file in tmp_path.iterdir()] == [path.name]
 

@@ -1,7 +1,6 @@
 """A journal has one owner: whatever else opens, closes, kills, forks, links, renames or removes."""
 
 import os
-import resource
 import signal
 import sqlite3
 import subprocess
@@ -11,6 +10,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
+from support.limits import few_descriptors
 from support.size import sized
 
 from sunshine_async.journal import (
@@ -260,29 +260,21 @@ class TestWhatIsInTheWay:
     def test_a_lock_that_can_t_be_made(self, path: Path) -> None:
         """A lock file that can't be made is an error with the system's reason, and the next step."""
         Journal(path).close()
-        few = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (3, few[1]))
-        try:
-            with pytest.raises(JournalError, match=r"can't be locked: .*Too many open files"):
-                Journal(path, must_exist=True)
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, few)
+        with (
+            few_descriptors(0),
+            pytest.raises(JournalError, match=r"can't be locked: .*Too many open files"),
+        ):
+            Journal(path, must_exist=True)
         assert [*path.parent.iterdir()] == [path]
 
     def test_a_shortage_of_descriptors(self, path: Path) -> None:
         """With few descriptors the journal opens, or is an error that leaves no file."""
         Journal(path).close()
-        lowest = os.open(os.devnull, os.O_RDONLY)
-        os.close(lowest)
-        few = resource.getrlimit(resource.RLIMIT_NOFILE)
         opened = 0
         for more in range(16):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + more, few[1]))
-            try:
-                with suppress(JournalError), closing(Journal(path, must_exist=True)):
-                    opened += 1
-            finally:
-                resource.setrlimit(resource.RLIMIT_NOFILE, few)
+            with few_descriptors(more), suppress(JournalError):
+                Journal(path, must_exist=True).close()
+                opened += 1
             assert [*path.parent.iterdir()] == [path]
         assert 0 < opened < 16
 
@@ -290,13 +282,11 @@ class TestWhatIsInTheWay:
         """A lock that can't be opened is neither free nor taken: each use says so."""
         Journal(path).close()
         lock_path(path).touch()
-        few = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (3, few[1]))
-        try:
-            with pytest.raises(JournalError, match="can't tell if a job uses the journal"):
-                is_locked(path)
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, few)
+        with (
+            few_descriptors(0),
+            pytest.raises(JournalError, match="can't tell if a job uses the journal"),
+        ):
+            is_locked(path)
         Journal(path).close()
 
     def test_a_lock_that_is_removed_at_a_look(
