@@ -12,6 +12,7 @@ from sunshine_async.rows.shape import Shape, SourceError, set_field, value_at
 _SAMPLE: Final = datetime(2020, 5, 21, 15, 53, 30, tzinfo=UTC)
 _EXAMPLE: Final = "--date-format '%d/%m/%Y %H:%M'"
 _DATE_LENGTH: Final = len("2020-05-21")
+_MIDNIGHT: Final = datetime.min.time()
 _NO_ZONE: Final = "the time has no zone: --timezone Europe/Berlin reads such times"
 _TWICE: Final = (
     "the clock in {} shows this time twice, as it is set back: write the offset (+01:00)"
@@ -35,7 +36,7 @@ class TimeNormalizer:
             raise SourceError(message)
         self._name: Final = timezone
         self._zone: Final = None if timezone is None else _zone(timezone)
-        self._formats: Final = tuple(map(_checked_format, formats))
+        self._formats: Final = {form: _is_date_format(form) for form in formats}
 
     def normalize(self, data: dict[str, Any]) -> None:
         """Normalize the times of a row; raise `Misfit` for an unreadable time."""
@@ -45,12 +46,12 @@ class TimeNormalizer:
                 set_field(data, path, self._normalize(value.strip(), ".".join(path)))
 
     def _normalize(self, text: str, path: str) -> str:
-        for form in self._formats:
+        for form, is_date in self._formats.items():
             try:
                 found = datetime.strptime(text, form)  # noqa: DTZ007 - the zone comes next
             except ValueError:
                 continue
-            return self._in_zone(found, path, is_date="%H" not in form and "%I" not in form)
+            return self._in_zone(found, path, is_date=is_date)
         try:
             found = datetime.fromisoformat(text)
         except ValueError:
@@ -92,16 +93,18 @@ def _zone(name: str) -> tzinfo:
     raise SourceError(message)
 
 
-def _checked_format(text: str) -> str:
-    """Return the format *text*; raise `SourceError` unless a date can be read with the format."""
+def _is_date_format(text: str) -> bool:
+    """Return True if the format *text* has no time of the day; raise `SourceError` if unusable."""
+    needs = (
+        f"isn't the format of a date with day (%d), month (%m) and year (%Y), such as {_EXAMPLE}"
+    )
     try:
-        same = datetime.strptime(_SAMPLE.strftime(text), text).date()  # noqa: DTZ007 - only the date counts
-        if same == _SAMPLE.date():
-            return text
+        same = datetime.strptime(_SAMPLE.strftime(text), text)  # noqa: DTZ007 - the zone doesn't count
+        if same.date() == _SAMPLE.date():
+            if same.hour in (0, _SAMPLE.hour):
+                return same.time() == _MIDNIGHT
+            needs = "has hours from 1 to 12 (%I): add AM or PM (%p), or read hours up to 24 (%H)"
     except (ValueError, Warning):
         pass
-    message = (
-        f"--date-format {text!r} isn't the format of a date with day (%d), month (%m) and year (%Y), "
-        f"such as {_EXAMPLE}"
-    )
+    message = f"--date-format {text!r} {needs}"
     raise SourceError(message)

@@ -206,13 +206,14 @@ def test_memory_is_flat_in_each_encoding(encoding: str, tmp_path: Path) -> None:
     ("name", "lines"),
     [
         ("a.csv", ["sep=;\n", "externalId;metadata.x\n", 'a;"1\r\n2"\r\n', '"open\n', "b;2;3\n", "c;ü\n"]),
-        ("a.jsonl", ['{"externalId": "a"}\n', "[]\n", '{"externalId": "ü"}']),
+        ("a.jsonl", ['{"externalId": "a"}\n', "[]\n", '{"externalId": "ü"}\n', '{"x": "\udcff"}']),
     ],
 )  # fmt: skip
 def test_the_text_of_rows(name: str, lines: list[str], tmp_path: Path) -> None:
     """The text of each row, good or bad, below the header; the cells of each row that fits the header."""
     path = tmp_path / name
-    path.write_bytes("".join(lines).encode())
+    path.write_bytes("".join(lines).encode(errors="surrogateescape"))
+    lines = [line.replace("\udcff", "\ufffd") for line in lines]  # as `str` shows other bytes
     with open_rows(path, USERS) as rows:
         table = rows.table
         found = [(rows.text, table and table.cells) for _ in rows]
@@ -247,6 +248,28 @@ def test_times_get_their_zone(tmp_path: Path) -> None:
         formats = ["%d/%m/%Y %H:%M", "%d/%m/%Y %H:%M %z"]
         [data] = data_of(path, text.format(cell), timezone=zone, date_formats=formats)
         assert data["signedUpAt"] == expected
+
+
+@pytest.mark.parametrize(
+    ("form", "shown"),
+    [
+        ("%d/%m/%Y %H:%M", "25/10/2020 02:30"),
+        ("%d/%m/%Y %I:%M %p", "25/10/2020 02:30 AM"),
+        ("%d/%m/%Y %X", "25/10/2020 02:30:00"),
+        ("%c", "Sun Oct 25 02:30:00 2020"),
+    ],
+)
+def test_a_time_shown_twice_in_each_format(form: str, shown: str, tmp_path: Path) -> None:
+    """No format makes a guess which of two equal times is meant."""
+    options: dict[str, Any] = {"timezone": "Europe/Berlin", "date_formats": [form]}
+    [reason] = data_of(tmp_path / "a.csv", f"externalId,signedUpAt\na,{shown}\n", **options)
+    assert reason.startswith("signedUpAt: the clock in Europe/Berlin shows this time twice")
+
+
+def test_hours_without_am_or_pm_are_refused(tmp_path: Path) -> None:
+    """A format with hours up to 12, and without AM or PM, would take each time for the morning."""
+    with pytest.raises(SourceError, match=r"'%d/%m/%Y %I:%M' has hours from 1 to 12 .* \(%p\)"):
+        data_of(tmp_path / "a.csv", "signedUpAt\n", date_formats=["%d/%m/%Y %I:%M"])
 
 
 def test_times_elsewhere_in_a_row(tmp_path: Path) -> None:
