@@ -27,7 +27,6 @@ _NO_OBJECT: Final = (
 )
 _DIGIT_AS_0: Final = bytes.maketrans(b"123456789", b"000000000")
 _MANY_DIGITS: Final = b"0" * 19
-_MAX_DIGITS: Final = 21  # of an integer of 64 bits, with its sign
 _PAST_64_BITS: Final = (
     "an integer past 64 bits, which not every reader of JSON keeps: in quotes it is text"
 )
@@ -150,9 +149,8 @@ def _check_ambiguity(line: bytes, skip: Collection[str]) -> None:
 
 
 def _integer(digits: str) -> int | _LongInteger:
-    if len(digits) > _MAX_DIGITS or int(digits) not in JSON_INTEGERS:
-        return _LongInteger()
-    return int(digits)
+    value = int(digits)  # of few digits: orjson has refused a number past those of a float
+    return value if value in JSON_INTEGERS else _LongInteger()
 
 
 def check_unambiguous(value: Any, path: str, skip: Collection[str] = ()) -> None:

@@ -150,7 +150,7 @@ class HashPartition:
         if isinstance(row, Row):
             key = row_key(row.data, self.names, self.scope, named=self.named)
         text = str(number) if key is None else key
-        digest = blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest()
+        digest = blake2b(text.encode(), digest_size=8).digest()
         return int.from_bytes(digest) % self.count == self.index
 
 

@@ -40,6 +40,7 @@ from sunshine_async.jobs import (
     open_rows,
     partition,
 )
+from sunshine_async.rows.shape import id_of_key, row_key
 
 KEYS = st.sampled_from(["", "anna", "bert", "cleo", "dora", "eva", "fritz"])
 """Few keys, so that many rows share a key; an empty key is no key."""
@@ -139,6 +140,31 @@ def test_keys_of_different_users_are_different(
     found = [len(rows_of(part)) for part in parts_of(file, 97, service=service, mode=mode)]
 
     assert Counter(found) == {0: 95, 1: 2}
+
+
+@given(
+    first=st.tuples(st.text("ab\x1e\x1f01", max_size=4), st.text("ab\x1e\x1f01", max_size=4)),
+    second=st.tuples(st.text("ab\x1e\x1f01", max_size=4), st.text("ab\x1e\x1f01", max_size=4)),
+)
+def test_a_key_is_of_one_user(first: tuple[str, str], second: tuple[str, str]) -> None:
+    """No id and brand make the key of another id and brand; the id can be read off the key."""
+    keys: list[str | None] = []
+    for user_id, brand in (first, second):
+        data = {"externalId": user_id, "brandId": brand}
+        key = row_key(data, ("externalId",), ("brandId",), named=True)
+        assert (key is None) == (not user_id)
+        assert key is None or id_of_key(key) == user_id
+        keys.append(key)
+
+    assert None in keys or (keys[0] == keys[1]) == (first == second)
+
+
+def test_a_value_that_is_no_text_is_no_key() -> None:
+    """A key or a brand of another type is left to the service to refuse, and so is an empty text."""
+    for odd in (None, "", 5, True, [], {}):
+        data = {"id": odd, "externalId": "a", "brandId": odd}
+        assert row_key(data, ("id", "externalId"), ("brandId",), named=False) == "a"
+        assert row_key(data, ("id",), ("brandId",), named=False) is None
 
 
 def test_messages_of_a_conversation_share_a_part(file: Path) -> None:

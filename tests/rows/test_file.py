@@ -204,6 +204,59 @@ class TestTables:
             BadRow(3, 'a quote (") is opened and never closed'),
         ]
 
+    @pytest.mark.parametrize(
+        ("header", "line", "bad"),
+        [
+            ("externalId,metadata.x", "externalId,1", ()),
+            ("externalId,metadata.x", "externalId,", ()),
+            ("externalId,metadata.x", "sep=;,", ()),
+            ("externalId,metadata.x", '"sep=,",1', ()),
+            ("externalId,metadata.x", '"sep=,",', (3,)),
+            ("externalId,metadata.x", "externalId,metadata.x", (3,)),
+            ("externalId,,metadata.x", "externalId,,metadata.x", (3,)),
+            ("externalId,metadata.x", "metadata.x,externalId", (3, 4)),
+            ("externalId,metadata.x", "externalId,metadata.x,,", (3, 4)),
+        ],
+    )
+    def test_rows_that_look_like_a_header(
+        self, path: Path, header: str, line: str, bad: tuple[int, ...]
+    ) -> None:
+        """A header, or a line that names the delimiter, is no row; a row may have the name of a column.
+
+        The rows below a second header are read where the header is the first again.
+        """
+        cells = ",1" * header.count(",")
+        skip = ["#2"] if ",," in header else []
+        rows = read_text(path, f"{header}\na{cells}\n{line}\nb{cells}\n", skip=skip)
+        assert [row.line for row in rows] == [2, 3, 4]
+        assert tuple(row.line for row in rows if isinstance(row, BadRow)) == bad
+        assert rows[1].data["externalId"] in line if not bad else "a header again" in str(rows[1])
+
+    def test_empty_lines_above_the_header(self, path: Path) -> None:
+        """The header is the first line with text in a cell, and is called by the line's number."""
+        assert read_text(path, ",,\n\nexternalId\na\n") == [Row(4, {"externalId": "a"})]
+        assert "line 3, which names the columns: a quote" in refusal(path, ',,\n\n"open')
+
+    def test_what_a_row_is(self, path: Path) -> None:
+        """Blanks between delimiters are cells; a byte order mark inside of a cell stays."""
+        rows = read_text(path, 'externalId,metadata.x\n,\n , \na,"1\n\ufeff2"\n')
+        assert rows == [
+            Row(3, {"externalId": " ", "metadata": {"x": " "}}),
+            Row(4, {"externalId": "a", "metadata": {"x": "1\n\ufeff2"}}),
+        ]
+
+    def test_apostrophes_of_a_list_of_rows(self, path: Path) -> None:
+        """The apostrophes that a list of rows has been given go, and only those."""
+        text = "externalId,'=x,_row.line\n'007,'=1,2\n007,=1,3\n'a,''007,4\n"
+        rows = read_text(path, text, renames={"metadata.x": "=x"})
+        assert [row.data for row in rows if isinstance(row, Row)] == [
+            {"externalId": "007", "metadata": {"x": "=1"}},
+            {"externalId": "007", "metadata": {"x": "=1"}},
+            {"externalId": "'a", "metadata": {"x": "'007"}},
+        ]
+        [row] = read_text(path, "externalId,'=x\n'007,1\n", renames={"metadata.x": "'=x"})
+        assert row == Row(2, {"externalId": "'007", "metadata": {"x": "1"}})
+
     def test_deletions_pass_over_other_columns(self, path: Path) -> None:
         """Without a body, columns that say no user are passed over."""
         [row] = read_text(path, "notes,externalId\nx,a\n", DELETIONS)
@@ -342,6 +395,28 @@ class TestLines:
             Row(4, {"z": 1}),
         ]
 
+    def test_only_known_and_mapped_keys(self, tmp_path: Path) -> None:
+        """With *only_mapped* a line has no key but those of fields and of renames."""
+        lines = '{"externalId": "a", "no": 1, "note": 2, "profile": {"x": 3}}\n{"note": 2}\n'
+        options: dict[str, Any] = {"only_mapped": True, "renames": {"metadata.no": "no"}}
+        assert read_text(tmp_path / "users.jsonl", lines, **options) == [
+            Row(1, {"externalId": "a", "profile": {"x": 3}, "metadata": {"no": 1}}),
+            Row(2, {}),
+        ]
+
+    def test_outcomes_of_another_job(self, tmp_path: Path) -> None:
+        """The outcome that a list of rows adds is no field; a line with nothing else is no row."""
+        lines = '{"_row": {"line": 7}, "externalId": "a"}\n{"_row": {"line": 8}}\n{"_row": 0}\n'
+        row, alone, empty = read_text(tmp_path / "users.jsonl", lines)
+        assert (row, empty) == (Row(1, {"externalId": "a"}), Row(3, {}))
+        assert alone == BadRow(2, "the row has only the outcome of another job, and no fields")
+
+    def test_an_array_in_a_line(self, tmp_path: Path) -> None:
+        """A whole array in the first line is a bad row; so is a line that is no JSON, with CR LF."""
+        rows = read_text(tmp_path / "users.jsonl", "[1]\r\nno\r\n{}\r\n")
+        assert [type(row) for row in rows] == [BadRow, BadRow, Row]
+        assert rows[1].reason.startswith("not JSON: ")
+
     @pytest.mark.parametrize("text", ['[\n{"a": 1}\n]', '\n{\n"a": 1\n}', '[{"a": 1},\n{"a": 2}]'])
     def test_json_over_many_lines(self, tmp_path: Path, text: Any) -> None:
         """JSON that isn't JSON lines is refused, with how to make it so."""
@@ -363,6 +438,21 @@ class TestFiles:
         """JSON lines are known by their name or by how they begin."""
         text = b'\n{"externalId": "a"}'
         assert read_text(tmp_path / name, gzip.compress(text)) == [Row(2, {"externalId": "a"})]
+
+    @pytest.mark.parametrize(
+        ("name", "text"),
+        [
+            ("a.CSV", b"[1],externalId\n,a\n"),
+            ("a.csv.gz", b"{1},externalId\n,a\n"),
+            ("a.NDJSON", b'null\n{"externalId": "a"}\n'),
+            ("a.ndjson.gz", b'null\n{"externalId": "a"}\n'),
+        ],
+    )
+    def test_a_name_goes_before_the_beginning(self, tmp_path: Path, name: str, text: bytes) -> None:
+        """A file that begins as the other format does is what its name says."""
+        data = gzip.compress(text) if name.endswith(".gz") else text
+        found = read_text(tmp_path / name, data, only_mapped=True)
+        assert found[-1] == Row(2, {"externalId": "a"})
 
     def test_format_is_said(self, path: Path) -> None:
         """What is said that the format is goes before the name."""

@@ -49,6 +49,12 @@ def read(data: bytes, format: Format = Format.JSONL, **options: Any) -> list[Row
         (b'{"x": 1} x', "not JSON: unexpected content after document"),
         (b"null", "not a JSON object"),
         (b'{"x": 1, "y": {}, "x": 2}', "the key 'x' stands in it twice"),
+        (b'{"a": [{"x": 1, "x": 2}]}', "a.0: the key 'x' stands in it twice"),
+        (b'{"x": 1' + b"0" * 307 + b"}", "x: an integer past 64 bits"),
+        (b'{"x": 1' + b"0" * 309 + b"}", "not JSON: number is infinity"),
+        (b'{"x": 1, "x" : 2}', "the key 'x' stands in it twice"),
+        (b'{"x": 1, "x"\t: 2}', "the key 'x' stands in it twice"),
+        (b'{"x": 1, "x"\r: 2}', "the key 'x' stands in it twice"),
         (b'{"a": {"x" : 1, "y": [{"z": 1, "z"\t: 1}]}}', "a.y.0: the key 'z' stands in it twice"),
     ],
 )
@@ -251,3 +257,5 @@ def test_an_error_of_any_kind_has_a_reason(error: Exception, reason: str) -> Non
     assert bad.line == 2
     assert bad.reason.startswith(reason)
     assert "jane" not in bad.reason
+    named = BadRow.from_error(2, error, "profile.email").reason
+    assert named.startswith(f"profile.email: {reason.removeprefix('metadata.age: ')}")
