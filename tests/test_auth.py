@@ -14,7 +14,15 @@ import pytest
 from support.backends import on_both
 from support.frames import leaks
 
-from sunshine_async import BasicAuth, BearerAuth, ConfigurationError, JwtAuth, Retry, SunshineClient
+from sunshine_async import (
+    ApiToken,
+    BasicAuth,
+    BearerAuth,
+    ConfigurationError,
+    JwtAuth,
+    Retry,
+    SunshineClient,
+)
 from sunshine_async.auth import Auth
 from sunshine_async.sunshine import UserCreateBody
 from sunshine_async.testing import ScriptedTransport
@@ -58,6 +66,50 @@ def test_what_cannot_stand_in_a_header_is_refused(kind: Callable[[str], Auth], b
         kind(bad)
 
     assert not any(part in str(caught.value) for part in ("yz", "schl"))
+
+
+def test_the_part_that_is_wrong_is_named() -> None:
+    """The error names the argument, and never shows what was given."""
+    makers: list[tuple[Callable[[Any], Auth], str]] = [
+        (lambda bad: BasicAuth(bad, "secret"), "key_id"),
+        (lambda bad: BasicAuth("key-id", bad), "secret"),
+        (lambda bad: JwtAuth(bad, "secret"), "key_id"),
+        (lambda bad: JwtAuth("key-id", bad), "secret"),
+        (lambda bad: JwtAuth("key-id", "secret", scope=bad), "scope"),
+        (BearerAuth, "token"),
+        (ApiToken, "token"),
+        (lambda bad: ApiToken("token", scheme=bad), "scheme"),
+    ]
+    for make, name in makers:
+        with pytest.raises(ConfigurationError, match=f"^{name} must be text, not NoneType"):
+            make(None)
+        with pytest.raises(ConfigurationError, match=f"^{name} has a line break") as caught:
+            make("xyz\n")
+        assert "xyz" not in str(caught.value)
+
+
+async def test_credentials_that_share_a_limit() -> None:
+    """A service counts by key or token: a token that a function returns is its object's own."""
+
+    async def fetch() -> str:
+        return "token"
+
+    key, token = BasicAuth("key-id", "a"), BearerAuth("token")
+    assert key.identity() == JwtAuth("key-id", "b").identity()
+    assert token.identity() == BearerAuth("token").identity()
+    assert ApiToken("token").identity() == ApiToken("token").identity()
+    fetched = BearerAuth(fetch), BearerAuth(fetch)
+    kinds = (
+        key,
+        BasicAuth("key-2", "a"),
+        token,
+        BearerAuth("token-2"),
+        ApiToken("token"),
+        *fetched,
+    )
+    assert len({each.identity() for each in kinds}) == len(kinds)
+    assert [each.is_fetched for each in (token, *fetched)] == [False, True, True]
+    assert await fetched[0].fetch() == "Bearer token"
 
 
 @KINDS
@@ -200,6 +252,7 @@ async def test_a_refused_jwt_is_minted_anew() -> None:
     assert await auth.renew(first)
     second = auth.current()
     assert second != first
+    time.now += 2
     assert await auth.renew(first)  # another caller did it
     assert auth.current() == second
 
@@ -240,9 +293,10 @@ def test_a_thread_that_was_quicker_is_believed() -> None:
     assert [auth.current()] == minted
 
 
-@pytest.mark.parametrize("lifetime", [0, float("inf"), float("nan")])
-def test_a_life_that_cannot_be_is_refused(lifetime: float) -> None:
-    """A lifetime under a second, or without an end, is a `ConfigurationError`."""
+@pytest.mark.parametrize("lifetime", [0.9, float("inf"), float("nan"), "600"])
+def test_a_life_that_cannot_be_is_refused(lifetime: Any) -> None:
+    """A lifetime under a second, without an end or of another type is a `ConfigurationError`."""
+    assert JwtAuth("key-id", SECRET, lifetime=1).current()
     with pytest.raises(ConfigurationError, match=f"lifetime={lifetime}"):
         JwtAuth("key-id", SECRET, lifetime=lifetime)
 

@@ -17,7 +17,7 @@ import anyio
 import httpx
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -39,6 +39,7 @@ from sunshine_async import (
     Retry,
     SunshineClient,
     SunshineError,
+    __version__,
     jobs,
     webhooks,
 )
@@ -176,8 +177,14 @@ class TestOpenTelemetry:
         assert call.parent is not None
         assert call.parent.span_id == outer.get_span_context().span_id
         assert call.attributes is not None
-        assert call.attributes["sunshine_async.outcome"] == "done"
-        assert call.attributes["sunshine_async.attempts"] == 3
+        waited = call.attributes["sunshine_async.pace.wait"]
+        assert dict(call.attributes) == {
+            "url.template": "/v2/apps/{app_id}/users",
+            "sunshine_async.lane": "interactive",
+            "sunshine_async.outcome": "done",
+            "sunshine_async.attempts": 3,
+            "sunshine_async.pace.wait": waited,
+        }
         assert [span.parent and span.parent.span_id for span in attempts] == [
             call.get_span_context().span_id
         ] * 3
@@ -211,6 +218,12 @@ class TestOpenTelemetry:
             ({**common, "error.type": "lost"}, 1),
             ({**common, "http.response.status_code": 201}, 1),
         ]
+        [waits] = exported.metrics()["sunshine_async.pace.wait"]
+        assert waits["attributes"] == {
+            "http.request.method": "POST",
+            "sunshine_async.lane": "interactive",
+        }
+        assert (waits["count"], waits["sum"]) == (3, pytest.approx(waited))
         shown = [*exported.text(), *(record.getMessage() for record in caplog.records)]
         assert len(caplog.records) >= 3
         assert not [text for text in shown for value in SENT if value in text]
@@ -221,7 +234,7 @@ class TestOpenTelemetry:
         exported = Exported()
         echo = {"errors": [{"code": "bad", "title": "jane-1 jane@example.com"}]}
         client = client_of(
-            [(404, echo), (409, echo), (200, {"users": [USER["user"]]}), (200, b"jane-1"), LOST],
+            [(400, echo), (409, echo), (200, {"users": [USER["user"]]}), (200, b"jane-1"), LOST],
             exported.hook,
             retry=Retry(max_attempts=1),
         )
@@ -242,7 +255,9 @@ class TestOpenTelemetry:
         assert [one["sunshine_async.outcome"] for one in outcomes] == [
             *("failed", "failed", "done", "failed", "failed")
         ]
-        assert outcomes[0]["error.type"] == "NotFoundError"
+        assert outcomes[0]["error.type"] == "BadRequestError"
+        attempts = [dict(span.attributes or {}) for span in exported.spans(SpanKind.CLIENT)]
+        assert [one.get("error.type") for one in attempts[:3]] == ["400", "409", None]
 
     async def test_address_of_the_service(self) -> None:
         """A base URL with a port and a path is in the attributes, the request id too."""
@@ -292,7 +307,43 @@ class TestOpenTelemetry:
         [probe] = exported.spans(SpanKind.CLIENT)
         assert (probe.attributes or {})["sunshine_async.probe"] is True
         for name in ("sunshine_async.pauses", "sunshine_async.outages"):
-            assert [point["value"] for point in exported.metrics()[name]] == [1]
+            [point] = exported.metrics()[name]
+            assert (point["value"], point["attributes"]) == (1, {"server.address": "x"})
+
+    def test_metrics_by_the_conventions(self) -> None:
+        """Each metric has a unit and a description; durations have the bounds of the conventions."""
+        exported = Exported()
+        hook = exported.hook
+        call: Any = {"call": 1, "endpoint": GET, "lane": Lane.BATCH, "base_url": "https://x"}
+        event: Any = {"id": "a", "type": "conversation:read", "attempt": 1, "number": 1}
+        hook.paused(Paused(**call, seconds=2.0))
+        hook.held(Held(**call, is_held=True, seconds=0.0))
+        hook.call_started(CallStarted(**call))
+        attempt = {**call, "attempt": 1, "waited": 0.0, "is_probe": False}
+        hook.attempt_started(AttemptStarted(**attempt))
+        hook.attempt_ended(
+            AttemptEnded(**attempt, seconds=0.1, status=200, fault=None, request_id=None)
+        )
+        hook.rows_ended(RowsEnded(service="sunshine", mode="upsert", outcome="created", rows=1))
+        hook.event_started(EventStarted(**event))
+        hook.event_ended(EventEnded(**event, outcome="done", seconds=1.0, error=None))
+
+        data = exported.reader.get_metrics_data()
+        assert data is not None
+        [scope] = data.resource_metrics[0].scope_metrics
+        assert (scope.scope.name, scope.scope.version) == ("sunshine_async", __version__)
+        assert {one.name: (one.unit, one.description[-1:]) for one in scope.metrics} == {
+            "http.client.request.duration": ("s", "."),
+            "sunshine_async.pace.wait": ("s", "."),
+            "sunshine_async.pauses": ("{pause}", "."),
+            "sunshine_async.outages": ("{outage}", "."),
+            "sunshine_async.rows": ("{row}", "."),
+            "sunshine_async.event.duration": ("s", "."),
+        }
+        bounds = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
+        points = [point for one in scope.metrics for point in one.data.data_points]
+        histograms = [point for point in points if isinstance(point, HistogramDataPoint)]
+        assert [tuple(point.explicit_bounds) for point in histograms] == [bounds] * 3
 
     @pytest.mark.parametrize("journaled", [False, True])
     async def test_rows_of_a_job(self, emulator: Emulator, path: Path, journaled: bool) -> None:  # noqa: FBT001
@@ -380,16 +431,20 @@ class TestOpenTelemetry:
         exported = Exported()
         hook, trigger = exported.hook, "conversation:read"
         hook.event_received(EventReceived(id="a", type=trigger))
+        assert not hook._deliveries
         with exported.tracers.get_tracer("app").start_as_current_span("delivery"):
             for each in "bcd":
                 hook.event_received(EventReceived(id=each, type=trigger))
         assert list(hook._deliveries) == ["c", "d"]
 
         subject: Any = {"id": "a", "type": trigger, "attempt": 1, "number": 1}
-        hook.event_started(EventStarted(**subject))
-        hook.event_ended(EventEnded(**subject, outcome="cancelled", seconds=1.0, error="Cancelled"))
+        with exported.tracers.get_tracer("app").start_as_current_span("another trace"):
+            hook.event_started(EventStarted(**subject))
+            hook.event_ended(
+                EventEnded(**subject, outcome="cancelled", seconds=1.0, error="Cancelled")
+            )
         [span] = exported.spans(SpanKind.CONSUMER)
-        assert span.links == ()
+        assert (span.links, span.parent) == ((), None)
         assert span.status.status_code is StatusCode.ERROR
 
     def test_without_opentelemetry(self, monkeypatch: pytest.MonkeyPatch) -> None:
