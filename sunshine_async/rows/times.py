@@ -76,7 +76,7 @@ class TimeNormalizer:
         shown = first.astimezone(UTC).astimezone(self._zone)
         if is_date:
             return shown.isoformat()
-        is_twice = shown.replace(tzinfo=None, fold=0) == time
+        is_twice = shown.replace(tzinfo=None) == time
         raise Misfit((_TWICE if is_twice else _NEVER).format(self._name), path)
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import anyio
 import anyio.lowlevel
 import pytest
-from support.backends import virtual_on_both
+from support.backends import on_both, virtual_on_both
 from support.clients import dixa_on
 from support.patience import PATIENCE
 from support.virtual import virtual, virtual_on_trio
@@ -25,6 +25,7 @@ from sunshine_async import (
     jobs,
 )
 from sunshine_async.bulk import AbortedError, Done, Unknown
+from sunshine_async.bulk.cancellation import background_tasks
 from sunshine_async.dixa import CreateEndUserInput
 from sunshine_async.emulator import Emulator
 from sunshine_async.jobs import SUNSHINE, Job, Mode, Row
@@ -207,6 +208,26 @@ async def test_tasks_that_are_cancelled_before_they_begin() -> None:
     with pytest.raises(AbortedError, match="cancelled by other code"):
         await read()
     gc.collect()
+
+
+@on_both
+async def test_an_error_of_a_task_that_is_cancelled() -> None:
+    """An error that a task of a block raises as the block ends is raised as itself."""
+
+    async def work() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            raise LookupError
+
+    async def leave() -> None:
+        async with background_tasks() as tasks:
+            tasks.start(work)
+            await anyio.lowlevel.checkpoint()
+            await anyio.lowlevel.checkpoint()
+
+    with pytest.raises(LookupError):
+        await leave()
 
 
 class TestOwn:

@@ -31,6 +31,7 @@ from sunshine_async import (
 from sunshine_async.bulk import AbortedError, Done, Failed, Outcome, Unknown
 from sunshine_async.bulk import batching as batches
 from sunshine_async.bulk.batching import Limits, Sender
+from sunshine_async.bulk.cancellation import error_after_doubt, error_after_sending, maybe_applied
 from sunshine_async.emulator import Emulator
 from sunshine_async.jobs import SUNSHINE, Job, Mode, Row, StoppedError
 from sunshine_async.jobs.tasks.task import Batched, Task
@@ -441,3 +442,23 @@ def test_an_aborted_call_has_its_cause() -> None:
         assert "secret" not in str(outcome.error)
 
     anyio.run(scenario)
+
+
+def test_an_error_tells_of_the_service_what_is_certain() -> None:
+    """Only an error that is certain says "not applied"; a doubt is added to a copy, never taken."""
+    sure = errors.NotFoundError(404, **OF_API)
+    doubt = SunshineError("lost", maybe_applied=True)
+    odd, foreign = ValueError("x"), LookupError("x")
+    kinds = (None, 5, odd, TypeError("x"), sure, doubt, foreign)
+    assert [maybe_applied(kind) for kind in kinds] == [*[False] * 5, True, True]
+
+    assert [error_after_sending(each) for each in (sure, doubt, foreign)] == [sure, doubt, foreign]
+    assert not sure.maybe_applied
+    for unread in (error_after_sending(odd), error_after_doubt(odd)):
+        assert maybe_applied(unread)
+        assert unread.__cause__ is odd
+
+    assert [error_after_doubt(each) for each in (doubt, foreign)] == [doubt, foreign]
+    copied = error_after_doubt(sure)
+    assert isinstance(copied, errors.NotFoundError)
+    assert (copied.maybe_applied, sure.maybe_applied) == (True, False)

@@ -492,6 +492,16 @@ class TestFiles:
             assert list(rows) == []
             assert source.waiting
 
+    def test_pipe_with_a_name_is_read_once(self, path: Path) -> None:
+        """A pipe has no size, and no path to read the same rows again, also where it has a name."""
+        os.mkfifo(path)
+        writer = os.open(path, os.O_RDWR)
+        os.write(writer, b"externalId\na\n")
+        with open_rows(path, USERS) as source:
+            assert next(iter(source)) == Row(2, {"externalId": "a"})
+            assert (source.size, source.path, source.share) == (None, None, None)
+        os.close(writer)
+
     def test_gzip_on_a_pipe_is_always_ready(self) -> None:
         """What is compressed may have rows in what has come: it is not waited for."""
         source = open_rows("-", USERS, stdin=io.BytesIO(gzip.compress(b"{}\n")))

@@ -52,7 +52,7 @@ def read(data: bytes, format: Format = Format.JSONL, **options: Any) -> list[Row
         (b'{"a": [{"x": 1, "x": 2}]}', "a.0: the key 'x' stands in it twice"),
         (b'{"x": 1' + b"0" * 307 + b"}", "x: an integer past 64 bits"),
         (b'{"x": 1' + b"0" * 309 + b"}", "not JSON: number is infinity"),
-        (b'{"x": 1, "x" : 2}', "the key 'x' stands in it twice"),
+        (b'{"y": 1, "x": 1, "x" : 2}', "the key 'x' stands in it twice"),
         (b'{"x": 1, "x"\t: 2}', "the key 'x' stands in it twice"),
         (b'{"x": 1, "x"\r: 2}', "the key 'x' stands in it twice"),
         (b'{"a": {"x" : 1, "y": [{"z": 1, "z"\t: 1}]}}', "a.y.0: the key 'z' stands in it twice"),

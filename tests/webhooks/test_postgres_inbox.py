@@ -154,7 +154,7 @@ def set_clock(inbox: PostgresInbox, seconds: float, patch: pytest.MonkeyPatch) -
     patch.setattr(postgres_inbox_module, "boot_time", lambda: time_before() - seconds)
 
 
-@pytest.mark.parametrize("seconds", [-3600.0, 3600.0])
+@pytest.mark.parametrize("seconds", [-3600.0, 55.0, 3600.0])
 def test_a_step_of_the_servers_clock_ends_no_lease(
     workers: list[PostgresInbox], monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
@@ -162,6 +162,8 @@ def test_a_step_of_the_servers_clock_ends_no_lease(
     one, other, third = workers
     begun = [exchange(one, [event("a")]), exchange(third, [event("b")])]
     exchange(other)
+    with other._transaction() as connection:
+        connection.execute("UPDATE workers SET seen_at = seen_at - make_interval(secs => 10)")
     set_clock(other, seconds, monkeypatch)
     assert exchange(other) == []
     ages = other._fetch_all("SELECT abs(extract(epoch FROM now() - seen_at)) FROM workers")
@@ -284,6 +286,22 @@ def test_events_of_a_lost_answer_are_given_back(
     with pytest.raises(InboxError):
         exchange(other, [event("new")])
     assert ids(exchange(other, [event("new")])) == ["new"]
+
+
+def test_a_retry_of_a_lost_answer_is_given_back(
+    workers: list[PostgresInbox], database: str
+) -> None:
+    """An event whose handler has ended, and that the server has begun again, isn't a known one."""
+    one, *_ = workers
+    exchange(one, [], failed(exchange(one, [event("a")]), 1000.0), NONE)
+    known = {*one._known}
+    assert ids(exchange(one)) == ["a"]
+    one._known = known
+    end_sessions(database)
+    with pytest.raises(InboxError, match="goes on once the server"):
+        exchange(one)
+
+    assert [(again.id, again.attempt) for again in exchange(one)] == [("a", 3)]
 
 
 def test_a_closed_inbox_leaves_its_events_to_the_others(workers: list[PostgresInbox]) -> None:
