@@ -141,7 +141,7 @@ class LineReader:
         else:
             self._ended = not chunk
             return chunk
-        message = f"{self.name}, after line {self.number + len(self._parts)}: {reason}"
+        message = f"{self.name}, after line {self.number}: {reason}"
         raise SourceError(message)
 
     def _feed(self, chunk: bytes) -> None:

@@ -151,6 +151,27 @@ async def test_it_is_closed_where_it_waits(run: str) -> None:
 
 
 @on_both
+async def test_a_stop_between_two_items_is_no_cancellation() -> None:
+    """A generator that isn't reading when a run is stopped closes as after its last item."""
+    closed = False
+
+    async def items() -> AsyncIterator[int]:
+        nonlocal closed
+        try:
+            for number in range(10_000):
+                yield number
+        finally:
+            await anyio.lowlevel.checkpoint()
+            closed = True
+
+    async with bulk.run(echo, items(), concurrency=1) as outcomes:
+        await anext(outcomes)
+        outcomes.stop()
+        assert [outcome async for outcome in outcomes] == []
+    assert closed
+
+
+@on_both
 async def test_a_source_runs_in_one_task() -> None:
     """An async generator may hold a cancel scope: all its steps, and its end, are in one task."""
     ended: list[str] = []

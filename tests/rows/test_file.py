@@ -380,6 +380,11 @@ class TestLines:
             (7, f"the row is longer than {MAX_ROW_BYTES} bytes"),
         ]
 
+    def test_a_single_line_with_a_mark(self, tmp_path: Path) -> None:
+        """A byte order mark is no part of a file's only line, with a line end or without."""
+        for text in (b'\xef\xbb\xbf{"x": 1}', b'\xef\xbb\xbf{"x": 1}\n'):
+            assert read_text(tmp_path / "users.jsonl", text) == [Row(1, {"x": 1})]
+
     def test_keys_are_renamed(self, tmp_path: Path) -> None:
         """A key is renamed, into an object where the field is in one."""
         rows = read_text(
@@ -436,7 +441,7 @@ class TestFiles:
     @pytest.mark.parametrize("name", ["users.jsonl.gz", "users.ndjson", "users.json"])
     def test_lines_by_name_or_beginning(self, tmp_path: Path, name: str) -> None:
         """JSON lines are known by their name or by how they begin."""
-        text = b'\n{"externalId": "a"}'
+        text = b'\n {"externalId": "a"}'
         assert read_text(tmp_path / name, gzip.compress(text)) == [Row(2, {"externalId": "a"})]
 
     @pytest.mark.parametrize(

@@ -70,9 +70,10 @@ def test_without_it_nothing_is_rewritten(file: Path) -> None:
 def test_bad_rows_stay_bad(file: Path) -> None:
     """A row that can't be read at all is passed on as it is."""
     file.write_text("[]\nno\n")
-    file.write_text("no\n")
-    with open_rows(file, SHAPE, default_region="DE") as found:
-        assert isinstance(next(iter(found)), BadRow)
+    with open_rows(file, SHAPE) as rows, open_rows(file, SHAPE, default_region="DE") as found:
+        bad = [*rows]
+        assert [*found] == bad
+    assert [type(row) for row in bad] == [BadRow, BadRow]
 
 
 def test_a_file_opened_again_is_meant_the_same(file: Path) -> None:
@@ -81,13 +82,18 @@ def test_a_file_opened_again_is_meant_the_same(file: Path) -> None:
     with open_rows(file, SHAPE, default_region="de") as german:
         with open_as(file, SHAPE, german.meant) as again:
             assert next(iter(again)) == Row(1, {"phoneNumber": "+4930901820"})
+        with open_rows(file, SHAPE, default_region="DE") as same:
+            assert same.meant == german.meant
         with open_rows(file, SHAPE) as other:
             assert other.meant != german.meant
 
 
 @pytest.mark.parametrize(
     ("region", "said"),
-    [("Germany", "isn't a country's two letters"), ("UK", "isn't a country's two letters")],
+    [
+        ("Germany", "region GERMANY isn't a country's two letters, such as DE$"),
+        ("UK", "UK isn't a country's two letters, such as DE; is it one of [A-Z, ]+"),
+    ],
 )
 def test_a_region_that_is_none(file: Path, region: str, said: str) -> None:
     """What is no region is refused before anything is read."""
