@@ -231,6 +231,17 @@ class TestSlowSources:
             assert anyio.current_time() < 5
             assert [outcome.index async for outcome in outcomes] == [2]
 
+    @virtual_on_trio
+    async def test_an_item_after_a_pause_waits_for_no_other(self) -> None:
+        """The item that comes after a batch has waited goes after the wait, though no item comes."""
+        sender = Recorder()
+        source = with_waits([(0, ""), (1, ""), (2, "")], 0, 60, 1000)
+        async with run(sender, source, linger=1) as outcomes:
+            for _ in range(2):
+                await anext(outcomes)
+
+            assert 60 <= anyio.current_time() < 65
+
     async def test_a_sync_source_is_not_waited_for_longer(self) -> None:
         """A batch from a source that took its time goes with what it has."""
 

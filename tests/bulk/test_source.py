@@ -301,6 +301,34 @@ async def test_a_wrong_end_is_an_error(error: type[Exception]) -> None:
 
 
 @on_both
+async def test_no_item_is_taken_after_an_error_of_the_items() -> None:
+    """An iterator that would go on after its error isn't asked again, by any worker."""
+    sent: list[int] = []
+
+    class GoesOn:
+        number = 0
+
+        def __iter__(self) -> Iterator[int]:
+            return self
+
+        def __next__(self) -> int:
+            self.number += 1
+            if self.number == 3:
+                raise LookupError
+            if self.number > 9:
+                raise StopIteration
+            return self.number
+
+    async def send(item: int) -> None:
+        await anyio.lowlevel.checkpoint()
+        sent.append(item)
+
+    with pytest.raises(LookupError):
+        await bulk.collect(send, GoesOn(), concurrency=5)
+    assert sorted(sent) == [1, 2]
+
+
+@on_both
 @pytest.mark.parametrize("error", [OwnAbort("x"), KeyboardInterrupt(), SystemExit(2)], ids=repr)
 @pytest.mark.parametrize("asynchronous", [False, True])
 @pytest.mark.parametrize("run", RUNS)

@@ -547,10 +547,26 @@ class TestFiles:
         rows = open_rows(path, USERS)
         assert rows.size == 200_011
         assert 0 < rows.consumed < rows.size
+        assert rows.share == rows.consumed / 200_011
+        with rows.again() as again:
+            again.stop()
+            with pytest.raises(SourceError, match="after line 1: the reading was stopped"):
+                rows.raise_if_stopped()
         assert sum(1 for _ in rows) == 100_000
-        assert rows.consumed == rows.size
+        assert (rows.consumed, rows.share, rows.lines) == (rows.size, 1.0, 100_001)
         rows.close()
         assert rows.consumed == rows.size
+
+    def test_a_file_that_is_written_to(self, path: Path) -> None:
+        """A write is seen, and the part of the file that was read is never more than the whole."""
+        path.write_bytes(b"externalId\na\n")
+        with open_rows(path, USERS, timezone="UTC") as rows:
+            assert not rows.changed
+            with path.open("ab") as file:
+                file.write(b"b\n" * 100_000)
+            assert rows.changed
+            assert sum(1 for _ in rows) == 100_001
+            assert (rows.share, rows.turned) == (1.0, 0)
 
     def test_what_cannot_be_opened(self, tmp_path: Path, path: Path) -> None:
         """A file that can't be opened is named, with what to do."""

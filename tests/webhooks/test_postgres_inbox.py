@@ -370,9 +370,7 @@ def test_bodies_are_deleted(workers: list[PostgresInbox]) -> None:
     assert one._fetch_all("SELECT id FROM events WHERE body IS NOT NULL") == [("c",)]
 
 
-@pytest.mark.parametrize(
-    ("lease", "wait"), [(0.4, "100ms"), (inf, "5s"), (1e-6, "1ms"), (8.0, "2s")]
-)
+@pytest.mark.parametrize(("lease", "wait"), [(0.4, "100ms"), (8.0, "2s"), (inf, "5s")])
 def test_the_wait_for_the_lock_is_a_part_of_the_lease(
     database: str, lease: float, wait: str
 ) -> None:
