@@ -204,9 +204,10 @@ async def test_a_function_that_is_not_async_leaves_unknown_items(concurrency: An
     sent: list[int] = []
     send: Any = sent.append
 
-    found = await bulk.collect(send, range(3), concurrency=concurrency)
+    found = await bulk.collect(send, range(5, 8), concurrency=concurrency)
 
-    assert sorted(sent) == [0, 1, 2]
+    assert sorted(sent) == [5, 6, 7]
+    assert [(outcome.index, outcome.item) for outcome in found] == [(0, 5), (1, 6), (2, 7)]
     for outcome in found:
         assert isinstance(outcome, Unknown)
         assert str(outcome.error) == (

@@ -87,7 +87,7 @@ class TestTables:
             path,
             "metadata.n:number,metadata.f:number,metadata.b:boolean,metadata.x:y:text,toBeRetained,"
             "toBeRetained:boolean\n".replace(",toBeRetained:boolean", "")
-            + "12, -3.5e2 ,YES,z,0\n",
+            + "12, -3.5e2 , YES ,z,0\n",
         )
         assert row.data == {
             "metadata": {"n": 12, "f": -350.0, "b": True, "x:y": "z"},
@@ -335,6 +335,19 @@ class TestHeaders:
     def test_renames_that_are_refused(self, path: Path, renames: dict[str, str], said: str) -> None:
         """A rename from a column that isn't there, or to a field that isn't known, is refused."""
         assert said in refusal(path, "customer_no\n1\n", renames=renames)
+
+    @pytest.mark.parametrize("column", ["1", "#0", "#3", "#-1", "#", "#x", "#²", "#１"])  # noqa: RUF001
+    def test_a_number_of_no_column(self, path: Path, column: str) -> None:
+        """A number needs its sign, counts from 1, and is never another column's."""
+        for options in ({"renames": {"externalId": column}}, {"skip": [column]}):
+            said = refusal(path, "customer_no,brandId\n1,2\n", **options)
+            assert f"has no column {column!r} " in said
+
+    def test_names_that_are_no_names(self, path: Path) -> None:
+        """Blank names name nothing, and metadata is no field to map a column to."""
+        assert "no column that is read" in refusal(path, " , \n1,2\n")
+        assert read_text(path, "externalId, \na\n") == [Row(2, {"externalId": "a"})]
+        assert "--map metadata=" not in refusal(path, "Metadata\n1\n")
 
     def test_a_field_of_another_service_is_guessed(self, path: Path) -> None:
         """A column with Sunshine's name of a field is mapped to the field of Dixa."""

@@ -169,7 +169,9 @@ def test_a_hostile_record_is_a_bad_row(line: bytes, reason: str) -> None:
     assert isinstance(rows[2], Row)
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le"])
+@pytest.mark.parametrize(
+    "encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"]
+)
 @pytest.mark.parametrize("text", ["externalId\na\n", '{"externalId": "a"}\n'])
 def test_wide_encodings_are_named(encoding: str, text: str) -> None:
     """A file in UTF-16 or UTF-32 is refused with the next step, also without a mark."""

@@ -76,6 +76,15 @@ def test_an_event_begins_with_all_its_values(inbox: AnyInbox) -> None:
     assert "{'id': 'a'}" not in repr(one)
 
 
+def test_an_event_without_an_app_or_a_time(inbox: AnyInbox) -> None:
+    """What an event lacks stays lacking; an event without a time counts as created on arrival."""
+    [one] = exchange(inbox, [RawEvent("a", "t", {}, b"{}", None, None, None)], now=5.0)
+
+    assert (one.app_id, one.reason, one.created_at) == (None, None, 5.0)
+    exchange(inbox, [], [EventOutcome(one.number, EventState.DEAD)])
+    assert [(letter.app_id, letter.reason) for letter in inbox.dead(9)] == [(None, None)]
+
+
 @pytest.mark.parametrize("text", ["\0", "a\0b", '"', "\\", "☃😀", "\n", "'; --"], ids=ascii)
 def test_any_text_is_kept(inbox: AnyInbox, text: str) -> None:
     """Ids, triggers, conversations and bodies may have any character."""
