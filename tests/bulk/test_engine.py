@@ -117,6 +117,18 @@ async def test_ordered_outcomes_come_in_the_order_of_the_items() -> None:
         assert [outcome.index async for outcome in outcomes] == list(range(200))
 
 
+@virtual_on_both
+async def test_items_without_a_key_go_at_once() -> None:
+    """None is no key that items have in common: no item waits for another."""
+
+    async def send(_: int) -> None:
+        await sleep(10)
+
+    async with bulk.run(send, range(5), concurrency=5, key=lambda _: None) as outcomes:
+        assert sorted([outcome.index async for outcome in outcomes]) == [*range(5)]
+    assert anyio.current_time() < 20
+
+
 @BACKENDS
 @given(keys=st.lists(st.sampled_from(["a", "b", "c", None]), max_size=40), seed=st.integers(0, 99))
 def test_items_with_one_key_go_one_after_another(

@@ -279,6 +279,7 @@ async def test_a_key_that_is_none_fails_its_item(wrong: Any, *, ordered: bool) -
         return item
 
     outcomes = await in_bulk(send, key=key, ordered=ordered, concurrency=3)
+    assert all(one.item == one.index for one in outcomes)
     kinds = {one.index: type(one) for one in outcomes}
     assert kinds == {n: Failed if n % 4 == 1 else Done for n in range(ITEMS)}
     assert len(outcomes) == ITEMS

@@ -343,6 +343,19 @@ class TestHeaders:
             said = refusal(path, "customer_no,brandId\n1,2\n", **options)
             assert f"has no column {column!r} " in said
 
+    def test_two_columns_of_a_field(self, path: Path) -> None:
+        """No column is chosen from two of the same field, also where other columns are ignored."""
+        text = refusal(path, "externalId,note,externalId\na,b,c\n", DELETIONS)
+        assert "'externalId', where externalId has a column, (#3)" in text
+
+    def test_a_column_without_a_name_that_is_read(self, path: Path) -> None:
+        """Each row has a cell for the last column that is read, named or not."""
+        rows = read_text(path, "note,,\n1,2,a\n1,2\n", DELETIONS, renames={"externalId": "#3"})
+        assert rows == [
+            Row(2, {"externalId": "a"}),
+            BadRow(3, "2 cells, where the header has 3"),
+        ]
+
     def test_names_that_are_no_names(self, path: Path) -> None:
         """Blank names name nothing, and metadata is no field to map a column to."""
         assert "no column that is read" in refusal(path, " , \n1,2\n")
