@@ -350,9 +350,9 @@ class TestHeaders:
 
     def test_a_column_without_a_name_that_is_read(self, path: Path) -> None:
         """Each row has a cell for the last column that is read, named or not."""
-        rows = read_text(path, "note,,\n1,2,a\n1,2\n", DELETIONS, renames={"externalId": "#3"})
+        rows = read_text(path, "id,,\n1,2,a\n1,2\n", DELETIONS, renames={"externalId": "#3"})
         assert rows == [
-            Row(2, {"externalId": "a"}),
+            Row(2, {"externalId": "a", "id": "1"}),
             BadRow(3, "2 cells, where the header has 3"),
         ]
 
