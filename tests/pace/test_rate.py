@@ -1,5 +1,7 @@
 """Lessons that a pace learns from the ends of calls, and forgets."""
 
+from math import inf
+
 import pytest
 
 from sunshine_async import Lane, Pace
@@ -287,6 +289,56 @@ class TestRate:
         assert (seen.found, seen.window, seen.rate) == (10.0, 60.0, 9.0)
         assert taught.snapshot(10.0) == before
         assert rate_of(less, 10.0) == 5
+
+    @pytest.mark.parametrize(
+        ("headers", "ceiling", "pause"),
+        [
+            (HeaderLimit(600, 300, 30, 60), 10.0, None),
+            (HeaderLimit(600, 300, 60), 10.0, None),
+            (HeaderLimit(600, 1, 30, 60), 10.0, None),
+            (HeaderLimit(600, 0, 30, 60), 10.0, 30.0),
+            (HeaderLimit(600, 0, 2, 60), 10.0, None),
+            (HeaderLimit(600, 0, 3, 60), 10.0, 3.0),
+            (HeaderLimit(9, 5, 3), 3.0, None),
+            (HeaderLimit(9, 5, 2.9), None, None),
+            (HeaderLimit(300, 5, 300), 1.0, None),
+            (HeaderLimit(301, 0, 301), None, None),
+        ],
+    )
+    def test_a_limit_in_headers(
+        self, headers: HeaderLimit, ceiling: float | None, pause: float | None
+    ) -> None:
+        """Headers tell a rate; with no call left all calls wait for the next window."""
+        learner = AdaptiveRate(inf)
+        assert learner.learn_headers(100.0, headers) == (pause is not None)
+        assert learner.ceiling == ceiling
+        assert max(0.0, learner.starts_at - 100.0) == (pause or 0.0)
+        assert learner.throttled_seconds(101.0) == (1.0 if pause else 0.0)
+        assert learner.throttled_seconds(999.0) == (pause or 0.0)
+
+    @pytest.mark.parametrize("found", [5.0, 20.0])
+    def test_the_lower_of_two_limits_is_the_ceiling(self, found: float) -> None:
+        """A limit that was found and a limit that headers tell are both kept to."""
+        learner = AdaptiveRate(100.0)
+        assert learner.ceiling is None
+        learner.resume(0.0, found, 0.0)
+        learner.learn_headers(0.0, HeaderLimit(600, 300, 30, 60))
+        assert learner.ceiling == min(found, 10.0)
+
+    def test_the_last_calls_of_a_window_are_interactive(self) -> None:
+        """A tenth of the calls of the rest of a window is reserved; a tenth of a second goes ahead."""
+        learner = AdaptiveRate(inf)
+        assert not learner.is_reserved(0.0, 10**6)
+        assert learner.interactive_burst(10.0) == pytest.approx(1.0)
+        learner.learn_headers(0.0, HeaderLimit(600, 300, 30, 60))
+        assert not learner.is_reserved(0.0, 269)
+        assert learner.is_reserved(0.0, 270)
+        assert not learner.is_reserved(30.0, 10**6)
+        assert learner.interactive_burst(10.0) == pytest.approx(60.0)
+
+    def test_a_part_of_a_curve(self) -> None:
+        """Each of four processes grows from a quarter to a quarter, as fast as the whole."""
+        assert CURVE.part(4) == CURVE._replace(bottom=9 / 4, top=10 / 4)
 
     @pytest.mark.parametrize("seconds", [0.5, 10.0, 30.0, 52.0])
     @pytest.mark.parametrize("refused", [0.5, 2.0])
