@@ -371,9 +371,20 @@ class TestHeaders:
 
     def test_someone_must_be_meant(self, path: Path) -> None:
         """Where rows carry an id, a file without a column for it is refused."""
-        text = refusal(path, "customer_no\n1\n", DELETIONS)
+        with pytest.raises(SourceError) as caught:
+            read_text(path, "customer_no\n1\n", DELETIONS)
+        text = str(caught.value)
         assert "no column that says which user: id or externalId. It has: customer_no" in text
         assert text.endswith("Name the column: --map externalId=customer_no")
+        assert caught.value.options == ["--map", "externalId=customer_no"]
+
+    def test_a_name_that_columns_share(self, path: Path) -> None:
+        """A column is mapped by its number where others have its name; the first is suggested."""
+        with pytest.raises(SourceError, match="has 2 columns 'no' for externalId") as caught:
+            read_text(path, "x,no,no\n1,2,3\n", renames={"externalId": "no"})
+        assert caught.value.options == ["--map", "externalId=#2"]
+        options: dict[str, Any] = {"renames": {"externalId": "#3"}, "only_mapped": True}
+        assert read(path, **options) == [Row(2, {"externalId": "3"})]
 
     def test_no_column_is_guessed_to_be_an_id(self, path: Path) -> None:
         """A column that means nothing known is never suggested as the id of users to delete."""
