@@ -233,7 +233,6 @@ class AdaptiveRate:
 
     def count_refusal(self, now: float, began: float, asked: float | None) -> bool:
         """Learn from a refusal of the attempt that *began* then; return True if starts must wait."""
-        overload = False
         if self._refused_at is not None:
             overload = began > self._refused_at
             self._refusals += 1

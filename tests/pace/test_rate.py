@@ -336,6 +336,50 @@ class TestRate:
         assert not learner.is_reserved(30.0, 10**6)
         assert learner.interactive_burst(10.0) == pytest.approx(60.0)
 
+    def test_the_longer_a_refusal_lasts_the_later_is_the_next_probe(self) -> None:
+        """A refused probe delays the next by a part of the time so far; other refusals don't."""
+        learner = AdaptiveRate(inf)
+        now = accept(100.0, 3.0, learner)
+        assert learner.count_refusal(now, now - 0.05, None)
+        assert learner.starts_at == pytest.approx(now + 0.1)
+        assert not learner.count_refusal(now + 0.05, now - 0.05, None)
+        assert learner.starts_at == pytest.approx(now + 0.1)
+        assert learner.count_refusal(now + 10.0, now + 9.9, None)
+        assert learner.starts_at == pytest.approx(now + 10.6)
+
+        assert learner.count_answer(now + 11.0, now + 10.9)
+        assert not learner.count_refusal(now + 11.1, now + 10.9, None)
+        assert not learner.is_refused
+        assert learner.count_refusal(now + 11.2, now + 10.9, 5.0)
+        assert (learner.is_refused, learner.starts_at) == (False, pytest.approx(now + 16.2))
+
+    def test_a_probe_that_ends_without_an_answer_waits_for_the_pause(self) -> None:
+        """The next probe starts at once, unless the service has asked for a pause."""
+        for asked, start in ((None, 2.0), (10.0, 10.0)):
+            learner = AdaptiveRate(inf)
+            now = accept(100.0, 3.0, learner)
+            learner.count_refusal(now, now - 0.05, asked)
+            learner.begin_probe(now + 1.5)
+            assert not learner.end_probe(now + 1.9, now - 0.05)
+            assert learner.end_probe(now + 2.0, now + 1.5)
+            assert learner.starts_at == pytest.approx(now + start)
+
+    def test_the_rest_of_a_window_is_spread(self) -> None:
+        """Few calls that are left go at a rate of their own, until the window is nearly over."""
+        learner = AdaptiveRate(inf)
+        learner.learn_headers(0.0, HeaderLimit(600, 6, 30, 60))
+        rates = [learner.rate(now) for now in (0.0, 15.0, 27.0, 27.5, 31.0)]
+        assert rates == pytest.approx([0.2, 0.4, 2.0, 9.7, 9.7])
+
+    def test_a_forgotten_limit_bounds_no_limit_of_headers(self) -> None:
+        """After a limit was forgotten the limit that headers tell is the only one."""
+        learner = AdaptiveRate(inf)
+        learner.resume(0.0, 5.0, 60.0)
+        assert learner.rate(1.0) == pytest.approx(4.5, abs=0.5)
+        assert learner.rate(400.0) is None
+        learner.learn_headers(400.0, HeaderLimit(300, 300, 3))
+        assert (learner.rate(400.0), learner.ceiling) == (pytest.approx(97.0), 100.0)
+
     def test_a_part_of_a_curve(self) -> None:
         """Each of four processes grows from a quarter to a quarter, as fast as the whole."""
         assert CURVE.part(4) == CURVE._replace(bottom=9 / 4, top=10 / 4)
