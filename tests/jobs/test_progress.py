@@ -245,6 +245,23 @@ class TestReading:
 
 
 @pytest.mark.parametrize(
+    ("progress", "share", "left"),
+    [
+        (Progress(rows=3, rate=2.0), None, None),
+        (Progress(rows=5, total=10), 0.5, None),
+        (Progress(rows=5, total=10, rate=2.0), 0.5, 2.5),
+        (Progress(rows=5, total=10, rate=2.0, paused=60.0), 0.5, 60.0),
+        (Progress(rows=0, total=1, rate=2.0), 0.0, 0.5),
+        (Progress(total=0, rate=2.0), 0.0, 0.0),
+        (Progress(rows=12, total=10, rate=2.0), 1.0, 0.0),
+    ],
+)
+def test_share_and_time_left(progress: Progress, share: float | None, left: float | None) -> None:
+    """Both are unknown without a total, the time also without a speed; an estimate may be too low."""
+    assert (progress.share, progress.left) == (share, left)
+
+
+@pytest.mark.parametrize(
     ("parts", "rate"),
     [
         ([], 0.0),
