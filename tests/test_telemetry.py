@@ -292,6 +292,15 @@ class TestOpenTelemetry:
         assert not exported.hook._calls
         assert not exported.hook._attempts
 
+    async def test_attempt_that_ends_in_an_unexpected_error(self) -> None:
+        """An error of the user's transport is no cancellation: the answer counts as lost."""
+        exported = Exported()
+        with pytest.raises(ResponseDecodeError):
+            await client_of([RuntimeError()], exported.hook).users.get("jane-1")
+
+        [attempt] = exported.spans(SpanKind.CLIENT)
+        assert (attempt.attributes or {})["error.type"] == str(Fault.LOST)
+
     async def test_pauses_and_outages(self) -> None:
         """Pauses and outages are counted, and a probe is marked."""
         exported = Exported()

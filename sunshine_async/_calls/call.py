@@ -213,7 +213,9 @@ class OneCall(CallState):
         finally:
             strip_frames(error, self.request.body, handled=handled)
             if self.observer is not None:
-                self.observer.end_attempt(None)
+                fault = Fault.LOST if self.started else Fault.PERMANENT
+                is_cut_off = not isinstance(error, Exception)
+                self.observer.end_attempt(None if is_cut_off else Failure(fault, ""))
 
     def forget_error(self, error: Exception) -> bool:
         """Forget *error*, whose frames hold the call: a cycle.
