@@ -52,6 +52,8 @@ class JobCalls:
         )
         self.outage: Final = outage
         self.stopped = False
+        self.gave_up = False
+        """True once a further call would be in vain: none begins."""
         self.running: Final[set[CancelScope]] = set()
         self._client: Final = client
         self._task: Final = task
@@ -61,19 +63,19 @@ class JobCalls:
 
     async def send(self, entries: Sequence[Entry], call: SendEntries | None = None) -> Results:
         """Send *entries*, after an outage under way, by *call* instead of `call` if given."""
-        outage = self.outage
-        outage.begin_call()
+        outage, line = self.outage, entries[0].line
+        outage.begin_call(line)
         try:
-            if outage.held:
-                await outage.wait()
+            if outage.held or self.gave_up:
+                await outage.wait(line)
                 if self.stopped:
                     return [StoppedError(UNSENT)] * len(entries)
             answers = outage.answers
             results = await self._send(entries, call or self.call)
-            outage.record(entries[0].line, results, answers=answers)
+            outage.record(line, results, answers=answers)
             return results
         finally:
-            outage.end_call()
+            outage.end_call(line)
 
     async def _send(self, entries: Sequence[Entry], call: SendEntries) -> Results:
         begun, started = False, self._clock()

@@ -18,7 +18,6 @@ from sunshine_async._pace.waiting import CLOCK
 from sunshine_async.bulk import batching as batches
 from sunshine_async.bulk.batching import Limits, Sender
 from sunshine_async.dixa.end_users import MAX_BATCH_BYTES
-from sunshine_async.errors import RateLimitError
 from sunshine_async.jobs.calls import JobCalls, SendEntries, Timer, ends_job, problem_of
 from sunshine_async.jobs.entries import Entries, Rows, check_rows
 from sunshine_async.jobs.options import GRACE, MAX_OUTAGE, JobOptions
@@ -31,7 +30,6 @@ from sunshine_async.journal import JournalAwayError
 from sunshine_async.rows import BadRow, RowFile, Shape
 
 NO_BETTER: Final = "no row would fare better: {}"
-ONLY_REFUSED: Final = "the service has refused all calls for too long: {}"
 _LINGER: Final = 1.0  # seconds that a batch waits to be full, if a pipe is slow
 
 
@@ -223,6 +221,7 @@ class Job:
 
     def _give_up_service(self, reason: str) -> None:
         """`give_up`, because any job of this process would."""
+        self._calls.gave_up = True
         if not self.stopped:
             self.cause = Cause.SERVICE
         self.give_up(reason)
@@ -342,8 +341,6 @@ class Job:
         self.note(problem_of(outcome.item.line, error, unknown=isinstance(outcome, bulk.Unknown)))
         if ends_job(error):
             self._give_up_service(NO_BETTER.format(error))
-        elif isinstance(error, RateLimitError) and self._client.pace.gave_up:
-            self._give_up_service(ONLY_REFUSED.format(error))
 
     def _measure(self) -> None:
         report, tally = self.report, self._client.tally

@@ -15,7 +15,12 @@ from sunshine_async._calls.fence import FencedWire
 from sunshine_async._calls.upsert import UpsertResult
 from sunshine_async._pace.waiting import CLOCK
 from sunshine_async.bulk.cancellation import error_after_doubt, maybe_applied
-from sunshine_async.errors import ConflictError, NotFoundError, SunshineError
+from sunshine_async.errors import (
+    ConflictError,
+    NotFoundError,
+    RateLimitError,
+    SunshineError,
+)
 from sunshine_async.jobs.calls import JobCalls, Results, StoppedError, ends_job, problem_of
 from sunshine_async.jobs.entries import TROUBLES
 from sunshine_async.jobs.outage import OUTAGE, is_outage
@@ -91,7 +96,7 @@ class CrashSafeSender:
         waiting = dict(enumerate(entries))
         losses = 0
         while True:
-            losses += self._is_lost(results, answers=answers)
+            losses += self._count_losses(results, answers=answers)
             ended, again = self._split_finished(waiting, results, last=losses >= _MAX_LOSSES)
             again = await self._revert_marks(again)
             if self.calls.stopped:
@@ -109,9 +114,15 @@ class CrashSafeSender:
             answers = self.calls.outage.answers
             results = await self.calls.send([*waiting.values()], self._call)
 
-    def _is_lost(self, results: Results, *, answers: int) -> bool:
-        """Return True if only some rows had no answer since the count *answers*."""
-        return self.calls.outage.answers > answers and any(map(is_outage, results))
+    def _count_losses(self, results: Results, *, answers: int) -> int:
+        """Return the losses in *results*, a call's, if others had answers since the count *answers*.
+
+        A call that was refused (429) again and again, for `max_outage` seconds, isn't sent again.
+        """
+        if self.calls.outage.answers == answers:
+            return 0
+        refused = (isinstance(one, RateLimitError) and one.attempts > 1 for one in results)
+        return _MAX_LOSSES if any(refused) else any(map(is_outage, results))
 
     def _split_finished(
         self, waiting: Mapping[int, Entry], results: Results, *, last: bool

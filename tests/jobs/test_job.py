@@ -60,6 +60,7 @@ from sunshine_async.jobs import (
     open_rows,
 )
 from sunshine_async.jobs.calls import problem_of
+from sunshine_async.jobs.outage import MANY
 from sunshine_async.jobs.report import KEPT, NAMED
 from sunshine_async.jobs.tasks.task import Entry, Task
 from sunshine_async.testing import ScriptedTransport, no_waiting
@@ -387,9 +388,15 @@ async def test_writes_may_fail_while_reads_are_answered(
     assert not keyed or max(probes.values()) == 1  # a row that failed lets others go first
 
 
+@pytest.mark.parametrize("concurrency", [1, 8, None])
 @virtual
-async def test_a_job_ends_where_writes_fail_for_long(tmp_path: Path) -> None:
-    """After *max_outage* seconds in which no row was answered the job says so, and keeps its rows."""
+async def test_a_job_ends_where_writes_fail_for_long(
+    tmp_path: Path, concurrency: int | None
+) -> None:
+    """After *max_outage* seconds in which no row was answered the job says so, and keeps its rows.
+
+    With few calls at once the service is blamed after some rows, and no more rows are given up.
+    """
 
     def answer(request: httpx.Request) -> httpx.Response:
         return httpx.Response(404 if request.method == "GET" else 503, json={})
@@ -397,13 +404,68 @@ async def test_a_job_ends_where_writes_fail_for_long(tmp_path: Path) -> None:
     rows = [{"externalId": f"user-{n}"} for n in range(100)]
     async with (
         client_on(httpx.MockTransport(answer)) as client,
-        jobs.open(tmp_path / "job.journal", client, SUNSHINE, Mode.CREATE) as job,
+        jobs.open(
+            tmp_path / "job.journal", client, SUNSHINE, Mode.CREATE, concurrency=concurrency
+        ) as job,
     ):
+        began = anyio.current_time()
         report = await job.run(rows)
     assert report.ending is Ending.GAVE_UP
     assert "answers reads, but has not answered a row for" in str(report.reason)
     assert report.failed == report.done == 0
-    assert report.unknown <= 1  # the row that tries the credentials, alone
+    # the row that tries the credentials, alone; else as many as blame the service
+    assert report.unknown <= (MANY if concurrency == 1 else 1)
+    assert 900 < anyio.current_time() - began < 1500
+
+
+@pytest.mark.parametrize("concurrency", [1, 64])
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("journaled", [True, False])
+@virtual
+async def test_a_row_that_alone_is_refused_ends_no_job(
+    tmp_path: Path, *, journaled: bool, first: bool, concurrency: int
+) -> None:
+    """A 429 that only one row gets for *max_outage* seconds is the row's: all others are done."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "GET":
+            return httpx.Response(404, json={})
+        status = 429 if b"poison" in request.content else 201
+        return httpx.Response(status, json={"user": {"id": "1"}})
+
+    others = [{"externalId": f"user-{n}"} for n in range(20)]
+    poison = [{"externalId": "poison"}]
+    rows = [*poison, *others] if first else [*others[:10], *poison, *others[10:]]
+    async with client_on(httpx.MockTransport(answer), pace=Pace()) as client:
+        began = anyio.current_time()
+        if journaled:
+            path = tmp_path / "job.journal"
+            async with jobs.open(
+                path, client, SUNSHINE, Mode.CREATE, concurrency=concurrency
+            ) as job:
+                report = await job.run(rows)
+        else:
+            report = await Job(client, SUNSHINE, Mode.CREATE, concurrency=concurrency).run(rows)
+    assert (report.ending, report.done, report.failed) == (Ending.ALL, 20, 1)
+    assert anyio.current_time() - began < 2000
+
+
+@virtual
+async def test_no_row_goes_after_the_job_gave_up() -> None:
+    """A row that waits for another row of its user isn't sent to a service that is given up."""
+    methods = list[str]()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        methods.append(request.method)
+        return httpx.Response(500, json={})
+
+    rows = [{"id": "jane", "metadata": {"number": n}} for n in range(10)]
+    async with client_on(httpx.MockTransport(answer)) as client:
+        report = await Job(client, SUNSHINE, Mode.UPDATE, concurrency=8).run(rows)
+    assert report.ending is Ending.GAVE_UP
+    assert methods[-1] == "GET"
+    assert methods.count("PATCH") == 5
+    assert report.unknown == 1
 
 
 @virtual
@@ -411,8 +473,8 @@ async def test_answers_between_keep_a_job_going() -> None:
     """Rows without an answer don't end the job while others have one."""
     numbers = count()
 
-    def answer(_: Any) -> httpx.Response:
-        there = next(numbers) % 9 == 0
+    def answer(request: httpx.Request) -> httpx.Response:
+        there = request.method == "GET" or next(numbers) % 9 == 0
         return httpx.Response(201 if there else 500, json={"user": {"id": "1"}} if there else {})
 
     async with client_on(httpx.MockTransport(answer), retry=Retry(max_attempts=1)) as client:

@@ -42,7 +42,7 @@ async def watching(
     watch = OutageWatch(pace, probe, said.append, max_outage=60, at_first=10)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(watch.run)
-        watch.begin_call()
+        watch.begin_call(0)
         await sleep(1)
         yield watch, pace, said
         watch.close()
@@ -67,7 +67,7 @@ async def test_it_hears_from_the_pace(errors: tuple[Exception, ...]) -> None:
         fail(pace)
         await sleep(0.1)
         assert watch.held
-        await watch.wait()
+        await watch.wait(0)
         assert watch.seconds > 0
         assert not said
 
@@ -115,9 +115,9 @@ async def test_no_answer_is_missed_while_no_call_is_under_way() -> None:
     """A source that gives no rows for long is no outage: seconds count from the next call."""
     async with watching(*[GONE] * 100) as (watch, _, said):
         watch.record_answer()
-        watch.end_call()
+        watch.end_call(0)
         await sleep(1000)
-        watch.begin_call()
+        watch.begin_call(0)
         await waited_out(watch, said)
 
 
@@ -128,7 +128,7 @@ async def test_nothing_gives_up_while_no_call_is_under_way() -> None:
     async with watching(*[GONE] * 100, probes=probes) as (watch, pace, said):
         watch.record_answer()
         fail(pace)
-        watch.end_call()
+        watch.end_call(0)
         await sleep(1000)
         assert watch.held
         assert not said
@@ -148,7 +148,7 @@ async def test_the_waits_between_probes_double_in_each_outage() -> None:
             began = anyio.current_time()
             watch.record_loss(GONE, answers=watch.answers)
             assert watch.held
-            await watch.wait()
+            await watch.wait(0)
             waits = [round(now - began, 3) for now in probes]
             assert waits == ([0.5, 1.5, 3.5, 7.5] if len(waits) == 4 else [0.5])
             assert watch.seconds == pytest.approx(7.5 if len(waits) == 4 else 8.0)
@@ -166,8 +166,42 @@ async def test_a_probe_waits_as_the_service_asks() -> None:
         began = anyio.current_time()
         asked = RateLimitError(429, endpoint="GET /x", retry_after=9.0)
         watch.record_loss(asked, answers=watch.answers)
-        await watch.wait()
+        await watch.wait(0)
     assert probes == [began + 9]
+
+
+@virtual_on_trio
+async def test_a_long_retry_after_ends_no_job() -> None:
+    """A `Retry-After` past *max_outage* is no reason to give up: the last probe comes shortly before."""
+    probes = list[float]()
+    asked = ServerError(503, endpoint="GET /x", retry_after=3600.0)
+    async with watching(*[asked] * 9, probes=probes) as (watch, _, said):
+        watch.record_answer()
+        began = anyio.current_time()
+        watch.record_loss(asked, answers=watch.answers)
+        await sleep(59.9)
+        assert not said
+        assert probes == [began + 59.5]
+        await sleep(0.2)
+        assert said[0].startswith("the service has been gone for 60 s")
+
+
+@virtual_on_trio
+async def test_no_watch_gives_up_without_a_probe() -> None:
+    """A call may take longer than *max_outage*, as a row that hangs: the service is asked first."""
+    async with watching(GONE, probes=[]) as (watch, _, said):
+        watch.record_answer()
+        await sleep(100)
+        watch.record_loss(GONE, answers=watch.answers)
+        await sleep(1.1)
+        assert said[0].startswith("the service has been gone for 100 s")
+    probes = list[float]()
+    async with watching(probes=probes) as (watch, _, said):
+        await sleep(100)
+        watch.record_loss(GONE, answers=watch.answers)
+        await watch.wait(0)
+        assert len(probes) == 1
+        assert not said
 
 
 @virtual_on_trio
@@ -180,13 +214,13 @@ async def test_any_answer_to_a_probe_ends_the_outage(error: SunshineError, *, en
     async with watching(error, probes=probes) as (watch, *_):
         watch.record_answer()
         watch.record_loss(GONE, answers=watch.answers)
-        await watch.wait()
+        await watch.wait(0)
     assert len(probes) == (1 if ends else 2)
 
 
 async def go(watch: OutageWatch, number: int, gone: list[int]) -> None:
     """Add *number* to *gone* when a held call goes."""
-    await watch.wait()
+    await watch.wait(number)
     gone.append(number)
 
 
@@ -224,6 +258,56 @@ async def test_after_many_losses_single_calls_go_until_one_is_answered() -> None
         waiting.start_soon(go, watch, 9, gone)
         await sleep(0.1)
         assert gone[-1] != 9
+
+
+@virtual_on_trio
+async def test_seconds_count_over_single_calls() -> None:
+    """Calls that go one after another without an answer begin no wait anew; nor do answered reads."""
+    probes = list[float]()
+    async with watching(probes=probes) as (watch, _, said):
+        watch.record_answer()
+        answers, began = watch.answers, anyio.current_time()
+        for number in range(MANY):
+            watch.record(number, [GONE], answers=answers)
+        while not said:
+            watch.record(len(probes), [GONE], answers=watch.answers)
+            watch.end_call(0)
+            watch.begin_call(0)
+            await watch.wait(0)
+        assert said[0].startswith("the service answers reads, but has not answered a row for ")
+        assert 59 < anyio.current_time() - began <= 60
+        assert len(probes) > 5
+        assert watch.answers == answers
+
+
+@virtual_on_trio
+async def test_calls_that_were_not_sent_blame_no_service() -> None:
+    """Many calls that begin after a loss wait, and have missed no answer: an answered probe lets them go."""
+    gone = list[int]()
+    async with watching() as (watch, _, said), anyio.create_task_group() as waiting:
+        watch.record_answer()
+        await sleep(100)
+        watch.record(0, [GONE], answers=watch.answers)
+        for number in range(1, 2 * MANY):
+            watch.begin_call(number)
+            waiting.start_soon(go, watch, number, gone)
+        await sleep(0.6)
+        assert len(gone) == 2 * MANY - 1
+        assert not said
+
+
+@virtual_on_trio
+async def test_a_call_that_tells_nothing_begins_the_wait_anew() -> None:
+    """A row that ends without a loss, such as one that a look-up settles, is no outage."""
+    async with watching() as (watch, _, said):
+        for number in range(MANY):
+            watch.begin_call(number)
+        await sleep(59)
+        watch.record(1, [ValueError("no outcome")], answers=watch.answers)
+        await sleep(59)
+        watch.record(2, [GONE], answers=watch.answers)
+        await sleep(0.6)
+        assert not said
 
 
 @virtual_on_trio
@@ -266,7 +350,7 @@ async def test_a_permanent_fault_is_not_waited_for() -> None:
     async with watching(probes=probes) as (watch, _, said):
         watch.record_answer()
         watch.record_loss(UNTRUSTED, answers=watch.answers)
-        await watch.wait()
+        await watch.wait(0)
         assert "untrusted" in said[0]
         assert not probes
 
@@ -283,5 +367,5 @@ async def test_a_loss_between_answers_is_no_outage() -> None:
         watch.close()
         watch.record_loss(GONE, answers=watch.answers)
         with anyio.fail_after(PATIENCE):
-            await watch.wait()
+            await watch.wait(0)
         assert watch.reason == str(GONE)
