@@ -425,7 +425,7 @@ async def test_a_probe_that_is_cancelled_elsewhere() -> None:
         tasks.start_soon(watch.run)
         await anyio.wait_all_tasks_blocked()
         watch.record_loss(ServerError(503, endpoint="POST /x"), answers=0)
-        await watch.wait()
+        await watch.wait(0)
         watch.close()
     assert len(asked) == 2
     assert given_up == []
