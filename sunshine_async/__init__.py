@@ -42,17 +42,18 @@ FastAPI
 -------
 
 Models are types of requests and responses: wire names, a schema in ``/docs``, and a 422 that names
-the field::
+the field. A visitor waits at most *deadline* seconds, pauses and retries included::
 
     from collections.abc import AsyncIterator
     from contextlib import asynccontextmanager
 
-    from fastapi import FastAPI, HTTPException
+    from fastapi import FastAPI, HTTPException, Request
+    from fastapi.responses import JSONResponse
 
-    from sunshine_async import NotFoundError, SunshineClient
+    from sunshine_async import NotFoundError, Retry, SunshineClient, SunshineError
     from sunshine_async.sunshine import User, UserCreateBody
 
-    client = SunshineClient()
+    client = SunshineClient(retry=Retry(deadline=10.0))
 
 
     @asynccontextmanager
@@ -64,9 +65,17 @@ the field::
     app = FastAPI(lifespan=lifespan)
 
 
+    @app.exception_handler(SunshineError)
+    async def unavailable(request: Request, error: Exception) -> JSONResponse:
+        return JSONResponse({"detail": "Please try again later"}, 503)
+
+
     @app.post("/users", status_code=201)
     async def create(body: UserCreateBody) -> User:
-        return await client.users.upsert(body)
+        try:
+            return await client.users.upsert(body)
+        except ValueError as error:  # no externalId, or a value that JSON can't hold
+            raise HTTPException(422, str(error)) from error
 
 
     @app.get("/users/{id}")
@@ -75,6 +84,8 @@ the field::
             return await client.users.get(id)
         except NotFoundError as error:
             raise HTTPException(404, error.title) from error
+        except ValueError as error:  # no id, such as ".."
+            raise HTTPException(422, str(error)) from error
 
 Django
 ------
@@ -94,6 +105,8 @@ WSGI each request has an event loop, and so connections, of its own::
             return JsonResponse(to_dict(await client.users.get(id)))
         except NotFoundError as error:
             return JsonResponse({"error": error.title}, status=404)
+        except ValueError as error:  # no id, such as ".."
+            return JsonResponse({"error": str(error)}, status=422)
 
 Celery
 ------

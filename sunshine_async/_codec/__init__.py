@@ -58,7 +58,8 @@ __all__ = [
 def to_dict(value: object) -> dict[str, Any]:
     """Return a model as plain data with the names on the wire, or a report or snapshot as JSON data.
 
-    Raise `ValueError`, naming the field, for a value that JSON can't hold.
+    Raise `ValueError`, naming the field, for a value of another type than the field's, NaN, infinity
+    and deep nesting. Plain data is not checked further: `to_json` checks all.
     """
     as_json = getattr(value, "as_json", None)
     plain: dict[str, Any] = unstructure(value) if as_json is None else as_json()
@@ -66,7 +67,7 @@ def to_dict(value: object) -> dict[str, Any]:
 
 
 def to_json(value: object) -> str:
-    """Return the text of `to_dict` as JSON."""
+    """Return the text of `to_dict` as JSON; raise `ValueError`, naming the field, if JSON can't."""
     return encode(to_dict(value)).decode()
 
 

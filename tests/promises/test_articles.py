@@ -25,7 +25,7 @@ from typer.testing import CliRunner
 
 from sunshine_async import SunshineClient, from_dict
 from sunshine_async.cli.app import app
-from sunshine_async.emulator import Emulator
+from sunshine_async.emulator import Emulator, Mishap
 from sunshine_async.journal import open_reader, place_of
 from sunshine_async.sunshine import User
 
@@ -112,24 +112,32 @@ def first_calls(scene: Scene, block: str) -> None:
 
 
 def fastapi_app(scene: Scene, block: str) -> None:
-    """Check that users are created and read under wire names; a wrong type is a 422 that names the field."""
+    """Check the wire names, a 422 that names the field, a 404, and a 503 for any other refusal."""
     app = scene.run(block)["app"]
 
     async def visit() -> tuple[httpx.Response, ...]:
         async with app.router.lifespan_context(app), sender(app) as service:
-            return (
+            answers = [
                 await service.post("/users", json={"externalId": "june-2"}),
                 await service.get("/users/june-2"),
                 await service.post("/users", json={"externalId": 7}),
                 await service.get("/users/nobody"),
-            )
+                await service.post("/users", json={"externalId": "x", "metadata": {"n": 2**64}}),
+                await service.post("/users", json={}),
+                await service.get("/users/%2e%2e"),
+            ]
+            scene.emulator.faults.append(Mishap(status=401))
+            return *answers, await service.get("/users/june-2")
 
-    created, read, wrong, missing = asyncio.run(visit())
+    created, read, wrong, missing, *unsendable, refused = asyncio.run(visit())
     assert (created.status_code, read.status_code) == (201, 200)
     assert created.json()["externalId"] == read.json()["externalId"] == "june-2"
     assert wrong.status_code == 422
     assert wrong.json()["detail"][0]["loc"] == ["body", "externalId"]
     assert missing.status_code == 404
+    assert [answer.status_code for answer in unsendable] == [422, 422, 422]
+    assert "metadata.n: JSON can't hold it" in unsendable[0].json()["detail"]
+    assert refused.status_code == 503
 
 
 def configure_django() -> Any:
@@ -141,19 +149,20 @@ def configure_django() -> Any:
 
 
 def django_view(scene: Scene, block: str) -> None:
-    """Check that a view answers a user, and 404."""
+    """Check that a view answers a user, 404, and 422 for what is no id."""
     requests = configure_django()
     names = scene.run(block)
 
     async def visit() -> list[Any]:
         async with names["client"]:
-            return [await names["user"](requests.get("/"), name) for name in ("jane-1", "nobody")]
+            ids = ("jane-1", "nobody", "..")
+            return [await names["user"](requests.get("/"), name) for name in ids]
 
-    found, missing = asyncio.run(visit())
+    found, missing, no_id = asyncio.run(visit())
 
     assert found.status_code == 200
     assert from_dict(User, json.loads(found.content)).external_id == "jane-1"
-    assert missing.status_code == 404
+    assert (missing.status_code, no_id.status_code) == (404, 422)
 
 
 def celery_task(scene: Scene, block: str) -> None:
