@@ -6,6 +6,8 @@ from datetime import datetime
 from keyword import iskeyword
 from typing import Any, Final, TypeVar
 
+from sunshine_async._calls.retry import Replay
+
 A = TypeVar("A")
 
 _WORDS: Final[Mapping[Any, str]] = {
@@ -16,6 +18,7 @@ _WORDS: Final[Mapping[Any, str]] = {
     datetime: "a datetime",
     Mapping: "a mapping",
     Iterable: "a list, as in [value]",
+    Replay: "a Replay, such as Replay.SAFE",
 }
 
 
@@ -35,6 +38,12 @@ def text_of(name: str, value: str) -> str:
     """Return *value* as plain text, without the class of an `Enum`; `TypeError` for no text."""
     check_type(name, type(value))
     return str.__str__(value)
+
+
+def mapping_of(name: str, values: Mapping[str, A] | None) -> Mapping[str, A]:
+    """Return *values*, or an empty mapping for None; raise `TypeError` for no mapping."""
+    check_type(name, dict if values is None else type(values), Mapping)
+    return values or {}
 
 
 def several(name: str, values: Iterable[A]) -> list[A]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self
 
 from attrs import asdict, evolve, field, frozen
 
+from sunshine_async._calls.arguments import mapping_of
 from sunshine_async._calls.context import CallStats
 from sunshine_async._calls.endpoint import Endpoint, Json, query_text, segment, undeclared_endpoint
 from sunshine_async._calls.retry import Replay, Retry
@@ -291,14 +292,13 @@ class Client:
         endpoint = undeclared_endpoint(
             method, template, replay, Json if body is None else type(body)
         )
-        values = {**self._transport.path, **(path or {})}
         called = self._transport.call(
             endpoint,
             body,
-            path={name: values[name] for name in endpoint.fields if name in values},
-            query={name: query_text(value) for name, value in (query or {}).items()},
+            path=mapping_of("path", path),
+            query={name: query_text(value) for name, value in mapping_of("query", query).items()},
         )
-        del path, query, values
+        del path, query
         return await called
 
     async def aclose(self) -> None:

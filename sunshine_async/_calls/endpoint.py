@@ -315,8 +315,11 @@ def undeclared_endpoint(
 ) -> Endpoint[Any, object]:
     """Return an operation that the library doesn't declare: any JSON out, and in unless *accepts*.
 
-    Raise `ValueError` for an invalid method or path.
+    Raise `ValueError` for an invalid method or path, `TypeError` for an argument of another type.
     """
+    check_type("method", type(method))
+    check_type("template", type(template))
+    check_type("replay", Replay if replay is None else type(replay), Replay)
     if not re.fullmatch(_METHOD, method):
         message = f"{method!r} is no HTTP method: GET, POST, PUT, PATCH and DELETE are"
         raise ValueError(message)

@@ -299,6 +299,29 @@ async def test_a_free_request_may_have_an_empty_value() -> None:
     assert [request.url.query for request in transport.requests] == [b"flag="]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"method": None}, "method must be text, not NoneType"),
+        ({"template": 7}, "template must be text, not int"),
+        ({"path": "id"}, "path must be a mapping, not str"),
+        ({"query": [("a", "b")]}, "query must be a mapping, not list"),
+        ({"replay": True}, "replay must be a Replay, such as Replay.SAFE, not bool"),
+    ],
+)
+async def test_a_free_request_names_an_argument_of_another_type(
+    arguments: dict[str, Any], says: str
+) -> None:
+    """The arguments of `Client.request` are checked before anything is sent."""
+    client, transport = scripted()
+    given: dict[str, Any] = {"method": "GET", "template": "/v2/x", **arguments}
+
+    with pytest.raises(TypeError, match=f"^{says}$"):
+        await client.request(given.pop("method"), given.pop("template"), **given)
+
+    assert not transport.requests
+
+
 def test_types_are_checked_strictly() -> None:
     """A boolean is no number; an integer is one; any mapping is a mapping."""
     check_type("x", int, float)
