@@ -188,9 +188,12 @@ class ReportPage:
         figures = [chart.draw() for chart in charts_of(timelines)]
         text = "Time is the working time of the job."
         if len(timelines) > 1:
+            text += " A dashed line marks the start of a further run. The time between runs is left out."
+        drawn, worked = total_of(parts).seconds, self.report.seconds
+        if worked - drawn >= 1:
             text += (
-                " A dashed line marks the start of a further run. The time between runs is left out, "
-                "as are the last seconds of a run that was cut off."
+                f" The charts show {format_duration(drawn)} of {format_duration(worked)}: the end of a "
+                "run that was cut off, or is running, is left out."
             )
         names, rows = values_of(parts)
         table = _table("Values of the charts", names, rows, numbers={*range(len(names))})

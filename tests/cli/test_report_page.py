@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from support.commands import Call
@@ -175,6 +176,23 @@ def test_the_charts_show_the_run() -> None:
     assert len([line for line in shown.attributes("line") if line["class"] == "mark"]) == 4
     assert "Values of the charts" in shown.text("caption")
     assert "cut off, or running" in shown.text("td")
+
+
+def test_the_charts_tell_what_they_leave_out() -> None:
+    """A run that was killed has rows and seconds that no chart shows."""
+    drawn, whole = (
+        page(evolve(FULL, seconds=seconds), timelines=timelines(2)).text("p")
+        for seconds in (240.0, 300.0)
+    )
+
+    assert "the end of a run" not in drawn
+    assert "The charts show 4:00 of 5:00: the end of a run that was cut off" in whole
+
+
+def test_a_long_number_widens_its_tile() -> None:
+    """No number runs into the next tile: a tile whose text doesn't wrap is as wide as the text."""
+    assert re.search(r"\.tiles dd \{[^}]*white-space: nowrap", STYLE)
+    assert re.search(r"\.tiles div \{[^}]*min-width: max-content", STYLE)
 
 
 @given(
