@@ -168,7 +168,7 @@ class Hooks:
             methods = {event: getattr(hook, event, None) for event in _EVENTS}
             known = {event: method for event, method in methods.items() if callable(method)}
             if not known:
-                message = f"hooks has a {type(hook).__name__} without any of {', '.join(_EVENTS)}"
+                message = f"hooks: {type(hook).__name__} has none of {', '.join(_EVENTS)}"
                 raise ConfigurationError(message)
             for event, method in known.items():
                 found[event].append(method)

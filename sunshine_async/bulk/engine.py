@@ -200,8 +200,9 @@ def run(
 
     Each item taken has exactly one outcome:
 
-    - An exception of *send* gives the outcome that `outcome_of` describes. A foreign cancellation
-      of a call counts as an `AbortedError`.
+    - An exception of *send* gives the outcome that `outcome_of` describes. `ValueError` and
+      `TypeError` give `Failed`, so a *send* of your own raises these before sending, never after.
+    - A foreign cancellation of a call counts as an `AbortedError`.
     - A *send* that isn't async gives `Unknown`: the function may have sent the item.
     - An exception of *key*, or a key that isn't hashable, gives `Failed`.
     - An exception of *items* ends the stream, after the outcomes of all items taken.

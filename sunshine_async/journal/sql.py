@@ -269,7 +269,7 @@ SQLITE: Final = Dialect(
     pulse="""SELECT min(CAST((at - ?) / ? AS INTEGER), ?), count(*) FROM rows
         WHERE state IN (2, 3, 4) AND at IS NOT NULL GROUP BY 1""",
 )
-NOT_A_JOURNAL: Final = "is not a journal of a job: check the path, or give the path of a new file"
+NOT_A_JOURNAL: Final = "is not a journal of a job: check the path; a new journal goes to a new file"
 ERROR_REASONS: Final[Mapping[str, str]] = {
     "locked": (
         "is in use by another process: a single process at a time can use a journal. A disk without "

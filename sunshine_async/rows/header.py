@@ -46,7 +46,7 @@ class Header:
         """Return the reason why *cells* aren't a row of these columns; None for empty cells behind."""
         count, width = len(cells), self.width
         if count < width:
-            return f"{count} cells, where the header has {width}"
+            return f"{count} cell{'s' * (count != 1)}, where the header has {width}"
         for at in range(width, count):
             if cells[at] and at not in self.ignored:
                 if at >= len(self.names):

@@ -156,7 +156,7 @@ class TestTables:
         )
         assert [row.line for row in rows] == [3, 6, 7, 8]
         assert rows[0].data["metadata"] == {"note": "one\r\ntwo"}
-        assert rows[2] == BadRow(7, "1 cells, where the header has 2")
+        assert rows[2] == BadRow(7, "1 cell, where the header has 2")
 
     def test_bad_rows_leave_the_others(self, path: Path) -> None:
         """A row that can't be read fails alone, with its line and why."""

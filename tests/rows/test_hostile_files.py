@@ -157,7 +157,7 @@ def test_a_cell_of_any_text(cell: str, kind: str) -> None:
         ),
         (b'"a"b,c', "in a quoted cell there is a quote"),
         (b"a,\xff", "not UTF-8"),
-        (b"\0" * 4096, "1 cells, where the header has 2"),
+        (b"\0" * 4096, "1 cell, where the header has 2"),
     ],
 )
 def test_a_hostile_record_is_a_bad_row(line: bytes, reason: str) -> None:

@@ -56,7 +56,7 @@ _HEAD: Final = "externalId,profile.givenName\n"
 _TWO: Final = _HEAD + "a,Zoë\nb,Łukasz\n"
 _WEST: Final = _HEAD + "a,Zoë\nb,Jürgen\n"
 _NOT_UTF_8: Final = "not UTF-8: save the file as UTF-8, or name its encoding: --encoding cp1252"
-_SHORT: Final = "1 cells, where the header has 2"
+_SHORT: Final = "1 cell, where the header has 2"
 _AGAIN: Final = "a header again: were files joined?"
 _TIMES: Final = "externalId,signedUpAt\n"
 _BERLIN: Final = _options(timezone="Europe/Berlin")
