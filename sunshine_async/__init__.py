@@ -140,7 +140,8 @@ Logs, proxies, certificates, forks
 ----------------------------------
 
 Logger ``sunshine_async``: attempts at DEBUG, pauses and learnt limits at INFO, outages at WARNING.
-No record has a secret or personal data::
+No record has a secret or personal data, unless the error of a webhook handler of yours has some in
+the text::
 
     import logging
 

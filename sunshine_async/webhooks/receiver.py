@@ -76,7 +76,8 @@ class Receiver:
     times, as far as received; all other events in parallel, at most *concurrency* at a time. A
     handler that raises, or is cancelled after *handler_timeout* seconds, is tried again by *retry*
     (its *deadline* counts from the first failure), and then becomes a dead letter. The conversation
-    waits meanwhile, and no other conversation does.
+    waits meanwhile, and no other conversation does. The error of a handler is logged with the
+    traceback, and so with the error's own text.
 
     A message of this process, sent with ``once=``, comes back as an event. The event settles an
     answer that was lost: the call returns the message without a look-up.
