@@ -712,7 +712,7 @@ class TestHooks:
             lambda: client.with_options(hooks=[object()]),
             lambda: DixaClient(auth=ApiToken("x"), hooks=[object()]),
         ):
-            with pytest.raises(ConfigurationError, match="^hooks: object has none of call_"):
+            with pytest.raises(ConfigurationError, match=r"^hooks: object has none of call_"):
                 make()
         with pytest.raises(ConfigurationError, match="hooks must be a list of hooks"):
             SunshineClient("app", auth=AUTH, hooks=first)  # type: ignore[arg-type]

@@ -332,8 +332,9 @@ class SharedRate(AdaptiveRate):
         if self._lesson is not None:  # a pause of the pool goes on
             self._lesson = evolve(self._lesson, starts_at=self.starts_at)
         _LOGGER.warning(
-            "the store of the shared pace can't be used (%s): this process goes on with 1/%d of "
-            "the rate, and tries the store twice a second",
+            "the store of the shared pace, %r, can't be used (%s): check the path or the server. "
+            "Until then this process goes on with 1/%d of the rate, and tries twice a second",
+            self._allowance,
             type(error).__name__,
             self._members,
         )

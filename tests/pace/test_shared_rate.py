@@ -227,6 +227,20 @@ async def test_a_store_that_was_never_there(rate: float | None) -> None:
     await call(pace)
 
 
+async def test_a_store_that_is_away_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The warning has the path of the file, for a reader who has misspelt a folder."""
+    allowance = FileAllowance(tmp_path / "missing" / "pace")
+    pace = Pace(shared=allowance)
+    with caplog.at_level(logging.WARNING, "sunshine_async"):
+        await call(pace)
+        await until(lambda: rate_of(pace)._alone is not None)
+
+    [said] = [record.getMessage() for record in caplog.records]
+    assert f"shared pace, {allowance!r}, can't be used (FileNotFoundError): check the path" in said
+
+
 async def test_a_lost_store_leaves_what_was_learnt() -> None:
     """Alone, a pace goes on with a part of the learnt rate."""
     store = Memory()
