@@ -193,6 +193,16 @@ def parse_mishap(data: Any) -> Mishap:
 ScriptedFault: TypeAlias = Mishap | httpx.TransportError
 
 
+def _check_fault(fault: object) -> None:
+    """Raise `AssertionError`, which fails the caller's test, for a *fault* of another type."""
+    if not isinstance(fault, httpx.TransportError):
+        message = (
+            f"emulator.faults has a {type(fault).__name__}: script a Mishap, such as "
+            'Mishap(status=503), or an error of httpx, such as httpx.ReadTimeout("")'
+        )
+        raise AssertionError(message)  # noqa: TRY004 - a broken test, no argument of a call
+
+
 class FaultInjector:
     """Queue of scripted faults, random faults by *odds*, and the counts of past faults."""
 
@@ -219,7 +229,9 @@ class FaultInjector:
     def _next_scripted(self, method: str, operation: str | None) -> ScriptedFault | None:
         for index, fault in enumerate(self.scripted):
             if not isinstance(fault, Mishap):
-                return self.scripted.pop(index)
+                del self.scripted[index]
+                _check_fault(fault)
+                return fault
             if fault.hits(method, operation):
                 rest = [evolve(fault, times=fault.times - 1)] if fault.times > 1 else []
                 self.scripted[index : index + 1] = rest

@@ -100,6 +100,17 @@ class TestScripted:
 
         assert [await outcome(app) for _ in range(4)] == [503, 503, 500, 201]
 
+    @pytest.mark.parametrize("fault", [503, httpx.ReadTimeout, ValueError("x")])
+    async def test_a_fault_of_another_type_fails_the_test(
+        self, app: httpx.AsyncClient, emulator: Emulator, fault: Any
+    ) -> None:
+        """The type that was scripted wrongly is named, and hits one call."""
+        emulator.faults += [fault]
+
+        with pytest.raises(AssertionError, match=f"has a {type(fault).__name__}: script a Mishap"):
+            await app.get("users/jane")
+        assert (await app.get("users/jane")).status_code == 404
+
     async def test_hits_only_what_it_is_for(
         self, app: httpx.AsyncClient, emulator: Emulator
     ) -> None:
