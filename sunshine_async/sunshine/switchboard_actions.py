@@ -59,11 +59,13 @@ ACCEPT_CONTROL: Final = Endpoint(
     "POST", _CONVERSATION + "/acceptControl", operation="AcceptControl",
     accepts=AcceptControlBody, returns=type(None),
     replay=Replay.IDEMPOTENT,  # or a refusal (403), since nothing is pending by then
+    advice={403: "Check the offer (an integration's key: to that integration), and the key's scope"},
 )  # fmt: skip
 RELEASE_CONTROL: Final = Endpoint(
     "POST", _CONVERSATION + "/releaseControl", operation="ReleaseControl",
     accepts=ReleaseControlBody, returns=type(None),
     replay=Replay.IDEMPOTENT,  # or a refusal (403), since the control is elsewhere by then
+    advice={403: "Check who has control (an integration's key: that integration), and the key's scope"},
 )  # fmt: skip
 ENDPOINTS: Final = (PASS_CONTROL, OFFER_CONTROL, ACCEPT_CONTROL, RELEASE_CONTROL)
 

@@ -80,6 +80,7 @@ DELETE: Final[Endpoint[None, None]] = Endpoint(
     "DELETE", _ONE, operation="DeleteSwitchboardIntegration",
     returns=type(None),
     replay=Replay.GONE,
+    advice={403: "The default integration, and the next one of another, stay: change these first; or check the key's scope"},
 )  # fmt: skip
 ENDPOINTS: Final = (CREATE, LIST, UPDATE, DELETE)
 
@@ -118,7 +119,11 @@ class SwitchboardIntegrations:
         return await self._transport.call(UPDATE, body, path=path)
 
     async def delete(self, switchboard_id: str, switchboard_integration_id: str) -> None:
-        """Unlink an integration; a resent call is done (DeleteSwitchboardIntegration)."""
+        """Unlink an integration; a resent call is done (DeleteSwitchboardIntegration).
+
+        `PermissionDeniedError` (assumed) for the switchboard's default integration, and for one that
+        is the next of another.
+        """
         path = _path(switchboard_id, switchboard_integration_id)
         await self._transport.call(DELETE, path=path)
 

@@ -35,7 +35,19 @@ from sunshine_async.errors import (
     ServerError,
 )
 from sunshine_async.smooch import app_users
-from sunshine_async.sunshine import Profile, SyncUserBody, User, UserCreateBody, UserUpdateBody
+from sunshine_async.sunshine import (
+    Profile,
+    SyncUserBody,
+    User,
+    UserCreateBody,
+    UserUpdateBody,
+    switchboard_integrations,
+)
+from sunshine_async.sunshine.switchboard_actions import (
+    ACCEPT_CONTROL,
+    PASS_CONTROL,
+    RELEASE_CONTROL,
+)
 from sunshine_async.sunshine.users import (
     CREATE,
     DELETE,
@@ -88,6 +100,20 @@ def test_a_conflict_names_the_next_step_of_the_operation(
 
     assert step in str(endpoint.error(conflict, now=NOW))
     assert usual in str(endpoint.error(conflict, now=NOW, maybe_applied=True))
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "step"),
+    [
+        (ACCEPT_CONTROL, "Check the offer"),
+        (RELEASE_CONTROL, "Check who has control"),
+        (switchboard_integrations.DELETE, "change these first"),
+        (PASS_CONTROL, "Check the scope of the credentials"),
+    ],
+)
+def test_a_refusal_by_state_blames_no_credentials(endpoint: Endpoint[Any, Any], step: str) -> None:
+    """Where 403 tells of the state of a switchboard, the next step does too."""
+    assert step in str(error_of(endpoint, answer(403, b"{}")))
 
 
 def decode_error_of(endpoint: Endpoint[Any, Any], body: bytes) -> ResponseDecodeError:
