@@ -142,6 +142,8 @@ async def _act(act: Callable[[Any], object], request: Request) -> Response:
         result = act(_parse(await request.body()))
     except ValueError as error:
         return _problem(400, str(error))
+    except Refusal as refusal:
+        return _problem(refusal.status, str(refusal))
     if result is None:
         return Response(status_code=204)
     return Response(orjson.dumps(result), media_type=_JSON)

@@ -41,7 +41,15 @@ from sunshine_async.emulator.dixa_store import (
     parse_definition,
     refuse_value,
 )
-from sunshine_async.emulator.fields import JsonObject, Refusal, format_time, omit, pick, refuse
+from sunshine_async.emulator.fields import (
+    JsonObject,
+    Refusal,
+    format_time,
+    json_copy,
+    omit,
+    pick,
+    refuse,
+)
 from sunshine_async.emulator.service import Change, Operation, OperationRequest, Reply, UserApi
 
 ORGANIZATION: Final = "b86a1842-437c-4c55-ac4b-0a9cd2f44dfb"
@@ -103,12 +111,12 @@ class Dixa(UserApi):
     def add_conversation(
         self, end_user_id: str, conversation: Mapping[str, Any]
     ) -> Mapping[str, Any]:
-        """Store and return *conversation*, as on the wire; raise `ValueError` for no end user."""
+        """Store and return a copy of *conversation*, as on the wire; raise `ValueError` if invalid."""
         id_ = end_user_id.lower()
         if id_ not in self._store.by_id:
             message = f"requesterId: there is no end user {end_user_id}"
             raise ValueError(message)
-        stored = {**conversation, "requesterId": id_}
+        stored = {**json_copy(conversation), "requesterId": id_}
         self._conversations.setdefault(id_, []).append(stored)
         return stored
 

@@ -8,6 +8,7 @@ from hashlib import sha256
 from types import NoneType
 from typing import Any, Final, NoReturn, TypeAlias, cast
 
+import orjson
 from attrs import define, evolve, field, frozen
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
@@ -58,6 +59,15 @@ def omit(values: Mapping[str, Any], *names: str) -> JsonObject:
 def without_none(values: Mapping[str, Any]) -> JsonObject:
     """Return *values* without the entries that are None."""
     return {name: value for name, value in values.items() if value is not None}
+
+
+def json_copy(value: Any) -> Any:
+    """Return a copy of *value*; raise `ValueError` for a value that JSON can't hold."""
+    try:
+        return orjson.loads(orjson.dumps(value))
+    except TypeError as error:
+        message = f"not JSON: {error}"
+    raise ValueError(message)
 
 
 MAX_FILE_BYTES: Final = 50 * 10**6
@@ -160,13 +170,14 @@ class Schema:
         return self._without_unknown(value)
 
     def validate_strictly(self, value: Any) -> Any:
-        """Return *value*; raise `ValueError` for errors and for unknown fields."""
-        errors = [*self.errors(value)] or [
-            f"{name} is not known" for name in value if name not in (self.fields or {})
+        """Return a copy of *value*; raise `ValueError` for errors and for unknown fields."""
+        copy = json_copy(value)
+        errors = [*self.errors(copy)] or [
+            f"{name} is not known" for name in copy if name not in (self.fields or {})
         ]
         if errors:
             raise ValueError("; ".join(errors))
-        return value
+        return copy
 
     @property
     def _unit(self) -> str:
@@ -354,11 +365,21 @@ class FormParser:
         headers, self._headers = self._headers, {}
         disposition = _header("Content-Disposition", headers.get("content-disposition", ""))
         name = str(disposition.get_param("name", header="Content-Disposition"))
-        kind = headers.get("content-type", "text/plain")
-        self._part = self._parts[name] = FormPart(disposition.get_filename(), kind, self._keep)
+        file_name = _file_name(disposition)
+        kind = headers.get("content-type", "application/octet-stream")
+        self._part = self._parts[name] = FormPart(file_name, kind, self._keep)
 
     def _end(self) -> None:
         self._ended = True
+
+
+def _file_name(disposition: Message) -> str | None:
+    """Return the name of a part's file as text of UTF-8; None without a name."""
+    try:
+        name = disposition.get_filename()
+    except UnicodeError:  # of a charset such as idna
+        name = ""
+    return None if name is None else name.encode(errors="replace").decode()
 
 
 def _header(name: str, value: str) -> Message:

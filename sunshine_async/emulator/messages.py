@@ -27,6 +27,7 @@ from sunshine_async.emulator.fields import (
     JsonObject,
     Refusal,
     file_in,
+    json_copy,
     object_schema,
     omit,
     refuse,
@@ -88,7 +89,7 @@ class MessageApi(ApiPart):
         """
         app = self._platform.app(app_id)
         record = app.get(user)
-        checked = checked_content({"content": content})
+        checked = checked_content({"content": json_copy(content)})
         if conversation is None:
             row = app.default_conversation(record, USER_SOURCE)
         else:
@@ -134,10 +135,12 @@ class MessageApi(ApiPart):
         return stored
 
     def _list(self, request: OperationRequest) -> Reply:
-        app, row = self._conversation(request)
-        rows, envelope = newest_page(
-            [*app.conversations.messages(row["id"]).rows.values()], request
-        )
+        conversations = self._app(request).conversations
+        conversation_id = request.path["conversation_id"]
+        if conversation_id not in conversations.all.rows:
+            raise Refusal(404, "not_found", "Resource not found")
+        messages = conversations.messages(conversation_id)
+        rows, envelope = newest_page([*messages.rows.values()], request)
         return Reply(200, {"messages": rows, **envelope})
 
     def _delete_all(self, request: OperationRequest) -> Reply:

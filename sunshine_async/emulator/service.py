@@ -20,7 +20,7 @@ import orjson
 from attrs import field, frozen
 
 from sunshine_async._calls.endpoint import Endpoint
-from sunshine_async.emulator.fields import Refusal, Schema
+from sunshine_async.emulator.fields import Refusal, Schema, json_copy
 from sunshine_async.errors import ConfigurationError
 from sunshine_async.journal.file import make_private, open_private
 
@@ -72,15 +72,18 @@ class StateFile:
         self._pending.append([store, *change])
 
     def commit(self) -> None:
-        """Write the changes of one operation; raise `Refusal` (507) if the disk refuses."""
-        if not self._pending:
-            return
-        data = orjson.dumps(self._pending)
-        self._pending.clear()
-        self._keep(b"%08x %s\n" % (crc32(data), data))
+        """Write the changes of one operation; raise `Refusal` (507) if the disk refuses.
+
+        The changes that the disk refused are written together with the next changes.
+        """
+        if self._pending:
+            data = orjson.dumps(self._pending)
+            self._keep(b"%08x %s\n" % (crc32(data), data))
+            self._pending.clear()
 
     def clear(self) -> None:
         """Forget all changes; raise `Refusal` (507) if the disk refuses."""
+        self._pending.clear()
         self._size = 0
         self._keep(b"")
 
@@ -104,6 +107,8 @@ class StateFile:
 
     def close(self) -> None:
         """Close the file, so that another emulator may use the file."""
+        with suppress(Refusal):
+            self.commit()
         self._file.close()
 
     def _lock(self) -> None:
@@ -291,7 +296,7 @@ class UserApi(Store):
         Raise `ValueError` for an invalid user, and if an id, an address or a number is taken.
         """
         try:
-            return self._add(user, app_id)
+            return self._add(json_copy(user), app_id)
         except Refusal as refusal:
             raise ValueError(str(refusal)) from None
 

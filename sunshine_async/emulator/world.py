@@ -17,7 +17,7 @@ from sunshine_async._pace import Pace
 from sunshine_async._pace.settings import Kinds, check_kinds
 from sunshine_async.emulator.dixa import Dixa
 from sunshine_async.emulator.faults import DRAWN, FaultInjector, Mishap, ScriptedFault
-from sunshine_async.emulator.fields import BOOLEAN, Refusal, text_schema
+from sunshine_async.emulator.fields import BOOLEAN, Refusal, json_copy, text_schema
 from sunshine_async.emulator.integration_bodies import WEBHOOK_BODY
 from sunshine_async.emulator.platform import MAX_MESSAGES, Platform
 from sunshine_async.emulator.service import (
@@ -253,7 +253,7 @@ class World:
         self._check_app(service, app_id)
         with self.transaction():
             event = PlatformEvent(
-                app_id=app_id, id=self.platform.new_id(), type=trigger, payload={**payload}
+                app_id=app_id, id=self.platform.new_id(), type=trigger, payload=json_copy(payload)
             )
             self.sender.put(single_event(service, event, self._webhooks(service, app_id)))
         return event.id

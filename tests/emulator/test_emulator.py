@@ -3,9 +3,10 @@ import re
 import sys
 import time
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -726,6 +727,45 @@ class TestControl:
         user = emulator.add("sunshine", {"zendeskId": "1"}, app_id="app")
 
         assert emulator.users("sunshine", app_id="app") == [user]
+
+    @pytest.mark.parametrize("bad", ["\ud800", 2**70, object()])
+    @pytest.mark.parametrize("call", ["sunshine", "smooch", "dixa", "conversation", "support", "webhook", "say", "deliver"])  # fmt: skip
+    async def test_a_value_that_is_no_json_is_refused(
+        self, call: str, bad: Any, tmp_path: Path
+    ) -> None:
+        """What JSON can't hold is a ValueError, and the emulator and the state go on."""
+        emulator = Emulator(state=tmp_path / "state")
+        user = emulator.add("sunshine", {"id": "1"}, app_id="app")
+        end_user_id = emulator.add("dixa", {})["id"]
+        values = {"metadata": {"a": bad}}
+        calls: Mapping[str, Callable[[], object]] = {
+            "sunshine": lambda: emulator.add("sunshine", values, app_id="app"),
+            "smooch": lambda: emulator.add("smooch", {"clients": [values]}, app_id="app"),
+            "dixa": lambda: emulator.add("dixa", {"customAttributes": [values]}),
+            "conversation": lambda: emulator.dixa.add_conversation(end_user_id, values),
+            "support": lambda: emulator.add_support({"zendeskId": bad}),
+            "webhook": lambda: emulator.add_webhook("dixa", {"target": "http://x", "secret": bad}),
+            "say": lambda: emulator.say("app", "1", content={"type": "text", "text": bad}),
+            "deliver": lambda: emulator.deliver("sunshine", "user:merge", values, app_id="app"),
+        }
+
+        with pytest.raises(ValueError, match="not JSON"):
+            calls[call]()
+
+        later = emulator.add("sunshine", {"id": "2"}, app_id="app")
+        emulator.close()
+        after = Emulator(state=tmp_path / "state")
+        after.close()
+        assert after.users("sunshine") == [user, later]
+
+    async def test_what_is_stored_is_a_copy(self, emulator: Emulator) -> None:
+        """A change of the values in the caller's hands changes nothing in the emulator."""
+        metadata = {"plan": "gold"}
+        emulator.add("sunshine", {"id": "1", "metadata": metadata}, app_id="app")
+
+        metadata["plan"] = "none"
+
+        assert emulator.users("sunshine")[0]["metadata"] == {"plan": "gold"}
 
     async def test_an_added_user_keeps_the_fields_of_the_service(self, emulator: Emulator) -> None:
         """Fields that only the service sets are kept, as those of the specification's example."""

@@ -6,6 +6,7 @@ from zlib import crc32
 
 import httpx
 import pytest
+from support.in_process import calling
 from support.limits import limited
 
 from sunshine_async import (
@@ -256,15 +257,45 @@ async def test_a_full_disk_is_an_answer(tmp_path: Path) -> None:
             with pytest.raises(Refusal, match="File too large"):
                 emulator.add("sunshine", {"id": "2"}, app_id="app")
             stored = await control(emulator, "users/sunshine?appId=app", b'{"id": "3"}')
-        assert caught.value.status == stored.status_code == 507
-        assert "File too large" in stored.json()["message"]
+            said = await control(emulator, "say", b'{"app_id": "app", "user": "1", "text": "Hi"}')
+        assert caught.value.status == stored.status_code == said.status_code == 507
+        for answer in (stored, said):
+            assert "File too large" in answer.json()["message"]
         assert state.stat().st_size == size
         await once.users.create(UserCreateBody(external_id="b"))
     emulator.close()
 
     after = Emulator(state=state)
     after.close()
-    assert [user.get("externalId") for user in after.users("sunshine")] == [None, "b"]
+    assert after.users("sunshine") == emulator.users("sunshine")
+    assert [user.get("externalId") for user in after.users("sunshine")] == [
+        None,
+        "a",
+        None,
+        None,
+        "b",
+    ]
+
+
+@pytest.mark.parametrize("later", ["GET", "PATCH", "DELETE"])
+async def test_a_change_that_the_disk_refused_is_kept_later(tmp_path: Path, later: str) -> None:
+    """The next start has what the emulator had at its end, whatever the disk refused before."""
+    state = tmp_path / "state"
+    emulator = Emulator(state=state)
+    async with calling(emulator) as app:
+        with limited(resource.RLIMIT_FSIZE, 100):
+            refused = await app.post("users", json={"externalId": "jane"})
+        answer = await app.request(later, "users/jane", json={} if later == "PATCH" else None)
+    emulator.close()
+
+    after = Emulator(state=state)
+    after.close()
+    assert (refused.status_code, answer.status_code) == (507, 200)
+    assert after.users("sunshine") == emulator.users("sunshine")
+    assert after.ledger()["sunshine"] == emulator.ledger()["sunshine"]
+    assert [user["externalId"] for user in after.users("sunshine")] == ["jane"] * (
+        later != "DELETE"
+    )
 
 
 async def test_a_reset_on_a_full_disk(tmp_path: Path) -> None:

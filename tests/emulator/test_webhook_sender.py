@@ -144,7 +144,6 @@ class TestAttempts:
             ({"target": "ftp://x"}, "delivered"),  # in process the scheme doesn't count
             ({"target": "http://x/", "secret": "schlüssel"}, "delivered"),
             ({"target": "http://x/", "secret": "鍵"}, "delivered"),
-            ({"target": "http://x/", "secret": "\ud83d"}, "delivered"),
         ],
     )
     def test_a_strange_webhook(self, hook: dict[str, str], expected: str) -> None:
