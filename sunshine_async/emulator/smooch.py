@@ -27,12 +27,12 @@ Assumed, where the reference is silent:
   conversation, which begins with the first image; a role but ``appUser`` is the business.
 - Properties have v2's limit of 4 KB. The limits of a key and of a value aren't kept: only a
   customer's own documentation has these limits.
-- The type of an image is ``image/...`` or ``application/octet-stream``.
+- The type of an image is ``image/...`` or ``application/octet-stream``. A file without a type is of
+  the latter.
 - Only `Smooch.add` gives a user business systems.
 """
 
 from collections.abc import Mapping
-from datetime import datetime
 from functools import partial
 from typing import Any, ClassVar, Final
 from urllib.parse import quote
@@ -40,7 +40,8 @@ from urllib.parse import quote
 from attrs import evolve, frozen
 
 from sunshine_async.emulator.app_store import API_SOURCE, AppStore
-from sunshine_async.emulator.fields import JsonObject, Refusal, pick, refuse
+from sunshine_async.emulator.conversations import author_of
+from sunshine_async.emulator.fields import JsonObject, Refusal, omit, pick, refuse
 from sunshine_async.emulator.platform import Platform, PlatformApi
 from sunshine_async.emulator.records import Record, apply_update, not_found
 from sunshine_async.emulator.service import Operation, OperationRequest, Reply
@@ -59,6 +60,7 @@ from sunshine_async.emulator.smooch_bodies import (
     in_v1_terms,
     require,
 )
+from sunshine_async.emulator.webhook_events import v1_message
 from sunshine_async.smooch import app_users
 
 _IMPLICIT: Final = "/v1.1/appusers"
@@ -217,8 +219,7 @@ class Smooch(PlatformApi):
         name, kind = source.file_name or "", source.content_type
         self.images.append(ImageRecord(record.id, role, name, kind, source.size, source.digest))
         row = app.default_conversation(record)
-        is_user = role == "appUser"
-        author = {"type": "user", "userId": record.id} if is_user else {"type": "business"}
+        by = {"type": "user", "userId": record.id} if role == "appUser" else {"type": "business"}
         content = {
             "type": "image",
             "mediaUrl": f"https://media.example/{self._platform.new_id()}",
@@ -226,19 +227,12 @@ class Smooch(PlatformApi):
             "mediaSize": source.size,
             "altText": source.file_name,
         }
-        values = {"author": author, "content": content, "source": API_SOURCE}
-        stored = app.post(row, values)
+        author = author_of(app, row, by)
+        stored = app.post(row, {"author": author, "content": content, "source": API_SOURCE})
         self._count("post_image")
-        message = {
-            "_id": stored["id"],
-            "authorId": record.id,
-            "role": role,
-            **pick(content, "type", "mediaUrl", "mediaType", "altText"),
-            "received": round(datetime.fromisoformat(stored["received"]).timestamp(), 3),
-            "source": {"type": "api"},
-        }
         [participant] = app.conversations.all.get(row["id"])["participants"]
         conversation = {"_id": row["id"], **pick(participant, "unreadCount")}
+        message = omit(v1_message(stored), "mediaSize")
         return Reply(201, {"message": message, "conversation": conversation})
 
     def _find(self, request: OperationRequest) -> tuple[AppStore, Record]:

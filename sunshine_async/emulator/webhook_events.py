@@ -11,8 +11,10 @@ Assumed, where the references are silent:
 - An update of a user by the API has no event: the reasons of ``user:update`` are others.
 - An integration that isn't part of the switchboard receives the events of every conversation.
 - The emulator knows no client and no device of a source, so ``includeFullSource`` changes nothing.
+- The author of a message or activity has name, picture and subtypes too, as in the API.
 - v1.1: `V1_EVENTS`; the first participant of a conversation is the user of the event. A message has
-  the keys of v2's content. The client is always there, as with ``includeClient``.
+  the keys of v2's content; missing texts are empty, and the business has the id ``business``. The
+  client is always there, as with ``includeClient``.
 - Dixa: a stored conversation is ``CONVERSATION_CREATED``; of a number the conversation's ``csid``.
 """
 
@@ -153,21 +155,26 @@ def _v1_source(holder: Mapping[str, Any]) -> JsonObject:
     return {"type": "api" if kind.startswith("api:") else kind}
 
 
-def _message(event: PlatformEvent) -> _V1Events:
-    message = event.payload["message"]
-    by_user = message["author"]["type"] == "user"
-    user_id = message["author"].get("userId")
-    shown = {
+def v1_message(message: Mapping[str, Any]) -> JsonObject:
+    """Return a v2 *message* in the format of v1.1, with all fields that v1.1 requires."""
+    author = message["author"]
+    return {
         "_id": message["id"],
-        "role": "appUser" if by_user else "appMaker",
-        "authorId": user_id,
-        "name": message["author"].get("displayName"),
+        "role": "appUser" if author["type"] == "user" else "appMaker",
+        "authorId": author.get("userId", "business"),
+        "name": author.get("displayName", ""),
+        "avatarUrl": author.get("avatarUrl", ""),
+        "text": "",
         **message["content"],
         "received": _seconds(message["received"]),
         "source": _v1_source(message),
-        "metadata": message.get("metadata"),
+        **pick(message, "metadata"),
     }
-    yield f"message:{shown['role']}", {"messages": [without_none(shown)]}
+
+
+def _message(event: PlatformEvent) -> _V1Events:
+    shown = v1_message(event.payload["message"])
+    yield f"message:{shown['role']}", {"messages": [shown]}
 
 
 def _create(event: PlatformEvent) -> _V1Events:

@@ -575,6 +575,53 @@ class TestImages:
         )  # fmt: skip
         assert image.sha256 == sha256(b"pixels").hexdigest()
 
+    @pytest.mark.parametrize("role", ["appUser", "appMaker"])
+    async def test_the_message_has_what_the_specification_requires(
+        self, role: str, app: httpx.AsyncClient
+    ) -> None:
+        """Each required field is there, with the names of the user; the business is nobody's id."""
+        names = {"givenName": "Jane", "surname": "Doe", "avatarUrl": "https://example.org/a.png"}
+        await app.put("jane", json=names)
+
+        answer = await app.post("jane/images", files=IMAGE, data={"role": role})
+
+        message = answer.json()["message"]
+        schema = SPEC["schemas"]["Message"]
+        assert {*schema["required"]} <= message.keys() <= schema["properties"].keys()
+        by_user = message["authorId"] == (await app.get("jane")).json()["appUser"]["_id"]
+        assert by_user is (role == "appUser")
+        assert message["name"] == ("Jane Doe" if by_user else "")
+        assert message["avatarUrl"] == (names["avatarUrl"] if by_user else "")
+
+    @pytest.mark.parametrize(
+        ("name", "shown"),
+        [
+            (b'filename="a.png"', "a.png"),
+            (b"filename*=utf-8''%C3%A9.png", "é.png"),
+            (b"filename*=utf-7''%2B2AA-.png", "?.png"),  # half a surrogate pair
+            (b"filename*=idna''x", ""),
+            (b"filename*=none''x.png", "x.png"),
+        ],
+    )
+    async def test_an_image_with_any_name(
+        self, name: bytes, shown: str, emulator: Emulator, app: httpx.AsyncClient
+    ) -> None:
+        """A file without a type is any file, and no name of a file is an error."""
+        form = (
+            b'--x\r\nContent-Disposition: form-data; name="role"\r\n\r\na\r\n'
+            b'--x\r\nContent-Disposition: form-data; name="source"; '
+            + name
+            + b"\r\n\r\nabc\r\n--x--"
+        )
+        headers = {"content-type": "multipart/form-data; boundary=x"}
+
+        answer = await app.post("jane/images", content=form, headers=headers)
+
+        assert answer.status_code == 201
+        assert answer.json()["message"]["altText"] == shown
+        [image] = emulator.smooch.images
+        assert (image.file_name, image.content_type) == (shown, "application/octet-stream")
+
     @pytest.mark.parametrize(
         ("form", "status", "text"),
         [
