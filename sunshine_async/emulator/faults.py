@@ -31,6 +31,7 @@ METHODS: Final[Mapping[str, str]] = {
 
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_MOST: Final = 10**9  # a date has a year of four digits
 _FRAMING: Final = frozenset({"content-length", "transfer-encoding"})
 
 
@@ -110,6 +111,9 @@ class Mishap:
             f"body: a {self.status} has none": bool(self.body) and self.status in WITHOUT_BODY,
             "retry_after: it goes with a status": self.retry_after is not None and not has_status,
             "retry_after: seconds, 0 or more": not 0 <= (self.retry_after or 0) < inf,
+            f"retry_after: a date is {_MOST} seconds away at most": (
+                self.retry_after_as == "date" and (self.retry_after or 0) > _MOST
+            ),
             'retry_after_as: "seconds" or "date"': self.retry_after_as not in ("seconds", "date"),
             "method: one of " + ", ".join(sorted(methods)): method not in (None, *methods),
             f"operation: there is no {operation}": operation not in (None, *METHODS),

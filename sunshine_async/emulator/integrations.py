@@ -16,6 +16,8 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Final
 
+from attrs import evolve
+
 from sunshine_async.emulator.app_store import AppStore
 from sunshine_async.emulator.fields import (
     DISPLAY_NAME,
@@ -43,7 +45,7 @@ from sunshine_async.emulator.tables import Row, Table, page
 MAX_WEBHOOKS: Final = 10
 MAX_KEYS: Final = 10
 INTEGRATION: Final = Schema(type="object", kinds=INTEGRATIONS)
-KEY_BODY: Final = object_schema("displayName", displayName=DISPLAY_NAME)
+KEY_BODY: Final = object_schema("displayName", displayName=evolve(DISPLAY_NAME, nullable=False))
 
 
 class KeyApi(ApiPart):
@@ -70,7 +72,7 @@ class KeyApi(ApiPart):
         if len(table.rows) >= MAX_KEYS:
             refuse(f"the number of keys is limited to {MAX_KEYS}")
         key_id, secret = f"{prefix}_{self._platform.new_id()}", self._platform.new_secret()
-        key = table.put({"id": key_id, **without_none(request.body), "secret": secret})
+        key = table.put({"id": key_id, **request.body, "secret": secret})
         return self._done(f"create_{owner}_key", {"key": key}, status=201)
 
     def _list_keys(self, request: OperationRequest) -> Reply:

@@ -19,6 +19,7 @@ Assumed, where the specification is silent:
 - A sync without a Support record finds the user (404 otherwise) in step. Fields that the Support
   record lacks stay, null clears. The e-mail replaces the first e-mail identity. Conflicts are
   conflicts within a brand. If no user has the ``survivingZendeskId``, the user gets that id.
+- The personal information of a client is cleared in the devices too.
 - Only `Sunshine.add` gives a user a zendeskId; only `Sunshine.add` and syncs give identities.
 """
 

@@ -141,7 +141,7 @@ class AsgiApp:
         """Wait the delay of *fault*, run the operation if *fault* acts, return the response."""
         if fault.delay and fault.when == "before":
             await connection.wait(fault.delay)
-        response = self._run(routed, until_answered) if fault.acts else Response()
+        response = self._run(routed, until_answered) if fault.acts else _without_effect(routed)
         if fault.delay and fault.when == "after":
             await connection.wait(fault.delay)
         if fault.status is not None:
@@ -191,6 +191,11 @@ class AsgiApp:
         with self._world.lock:
             issued = routed.service.admits(authorization)
         return self._world.credentials.admit(authorization) if issued is None else issued
+
+
+def _without_effect(routed: _RoutedRequest) -> Response:
+    """Return an empty response with the usual status."""
+    return Response(None, routed.operation.endpoint.ok[0] if routed.operation else 404)
 
 
 def _fault_response(

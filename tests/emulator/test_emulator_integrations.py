@@ -279,6 +279,7 @@ class TestKeys:
         title = "API keys are available only for custom integrations"
         assert await refused(app, "GET", web) == ("bad_request", title)
         await refused(app, "POST", "keys", json={})
+        await refused(app, "POST", "keys", json={"displayName": None})
         for _ in range(10):
             await call(app, "POST", "keys", 201, json={"displayName": "k"})
         limit = ("bad_request", "the number of keys is limited to 10")

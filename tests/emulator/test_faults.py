@@ -87,10 +87,11 @@ class TestScripted:
     async def test_garbled_answer_has_the_status_of_success(
         self, app: httpx.AsyncClient, emulator: Emulator
     ) -> None:
-        """A garbled answer keeps its status."""
-        emulator.faults += [Mishap(garbled=True)]
+        """A garbled answer keeps its status, with the effect or without."""
+        emulator.faults += [Mishap(garbled=True), Mishap(garbled=True, when="before", times=2)]
 
-        assert (await app.post("users", json={})).status_code == 201
+        assert [(await app.post("users", json={})).status_code for _ in range(2)] == [201, 201]
+        assert (await app.get("nowhere")).status_code == 404
 
     async def test_hits_as_often_as_it_says(
         self, app: httpx.AsyncClient, emulator: Emulator
@@ -188,6 +189,10 @@ class TestScripted:
             ({"reset": True, "retry_after": 1}, "retry_after: it goes with a status"),
             ({"status": 429, "retry_after": -1}, "retry_after: seconds"),
             ({"status": 429, "retry_after_as": "weeks"}, "retry_after_as:"),
+            (
+                {"status": 429, "retry_after": 1e12, "retry_after_as": "date"},
+                "retry_after: a date is 1000000000 seconds",
+            ),
         ],
     )
     def test_mishap_that_cannot_be_is_refused(self, options: dict[str, Any], text: str) -> None:
