@@ -119,7 +119,8 @@ class ConversationApi(ApiPart):
         app = self._app(request)
         filters = {name: request.query.get(f"filter[{name}]") for name in _FILTERS}
         record = app.user_in(filters, "filter")
-        rows, envelope = page([*map(app.conversations.all.get, record.conversations)], request)
+        ids = sorted(record.conversations)  # in the order of creation, which a cursor relies on
+        rows, envelope = page([*map(app.conversations.all.get, ids)], request)
         return Reply(200, {"conversations": [*map(app.conversations.view, rows)], **envelope})
 
     def _get(self, request: OperationRequest) -> Reply:

@@ -5,7 +5,7 @@ Assumed, where the specification is silent:
 - Webhooks of an integration that isn't ``custom`` are a 403, keys a 400.
 - An eleventh webhook of an app, and an eleventh key of an integration, are a 400.
 - A custom integration may have several webhooks; ``webhooks`` of the integration is the first, for
-  the specification allows one there.
+  the specification allows one there. Without a webhook the list is empty.
 - An update of an integration takes the fields of the type only, and ignores the rest.
 - Status, and fields of the channel (as ``username`` of Telegram), aren't made up, except ``status``
   ``active``.

@@ -36,7 +36,7 @@ class Record:
     devices: JsonObjects = field(factory=list[Mapping[str, Any]])
     """Devices in the format of v2."""
     conversations: list[str] = field(factory=list[str])
-    """Ids, the oldest first."""
+    """Ids, in the order of joining."""
 
     @property
     def id(self) -> str:

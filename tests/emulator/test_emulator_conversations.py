@@ -315,6 +315,25 @@ class TestPages:
 
         anyio.run(scenario)
 
+    async def test_a_group_that_was_joined_late_is_missed_by_no_page(
+        self, app: httpx.AsyncClient
+    ) -> None:
+        """Conversations come in the order of creation, also where each page is deleted at once."""
+        await created(app)  # the default, which stays
+        group = (await created(app, GROUP))["id"]
+        rows = [group, *[(await created(app))["id"] for _ in range(2)]]
+        jane = {"userId": "1", "subscribeSDKClient": False}
+        await call(app, "POST", f"conversations/{group}/join", 201, json=jane)
+        query = {"filter[userId]": "1", "page[size]": "1"}
+        page = await call(app, "GET", "conversations", params=query)
+        found: list[str] = []
+        while page["meta"]["hasMore"]:
+            page = await call(app, "GET", page["links"]["next"])
+            found += [row["id"] for row in page["conversations"]]
+            await call(app, "DELETE", f"conversations/{found[-1]}")
+
+        assert found == rows
+
     @pytest.mark.parametrize("size", ["0", "101", "-1", "x", "", "1" * 5000, "٣"])
     async def test_a_size_that_cannot_be_is_refused(
         self, app: httpx.AsyncClient, size: str
