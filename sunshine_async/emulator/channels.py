@@ -10,7 +10,8 @@ Assumed, where the specification is silent:
 - The response has the client with the status ``pending``. With the confirmation ``immediate`` the
   client is ``active`` from then on, and in the target conversation. Without, the client stays
   pending.
-- A new link replaces the previous link of that channel.
+- A new link replaces the previous link of that channel. As in v1.1, the confirmation
+  ``userActivity`` needs a message (400).
 - Clients are listed in the order of linking, pending clients last; devices the latest seen first.
 - Only `Emulator.add` gives a user devices.
 """

@@ -18,6 +18,9 @@ Assumed, where the documentation is silent:
 - An anonymization is pending until a first read of the status, and is done by the second read:
   then the end user is gone. An anonymization needs all conversations closed, or ``force``.
 - Pictures keep the address that was sent.
+- A create and a patch may be empty; an empty item of a bulk update fails. Bulk takes any number of
+  items, up to the library's limit in bytes. Changes can be read at once.
+- A 429 has the message ``Too Many Requests``.
 """
 
 import re

@@ -11,7 +11,7 @@ Assumed, where the reference is silent:
 
 - Credentials that the emulator didn't issue are of the first app that holds anything, or of a new
   app.
-- v2's rules for length and form of a value, and for null, hold here too.
+- v2's rules for length and form of a value, and for null, hold here too. So do the codes of errors.
 - Users with a brand are found by ``_id`` only.
 - A taken ``userId`` is a 409. So is a change of a user during another change of the same user:
   from the request to the end of the response, latency included.

@@ -1,4 +1,12 @@
-"""ASGI application of the emulator: routes a request, runs the operation, injects a fault."""
+"""ASGI application of the emulator: routes a request, runs the operation, injects a fault.
+
+Assumed, where the references are silent:
+
+- 100 kB of JSON are 100,000 bytes. A larger body is a 413, another ``Content-Type`` a 415, another
+  method a 405. Credentials are checked before path and body.
+- The error of a status without an example in the references has the name of the status.
+- A 429 has a ``Retry-After``: the seconds until one more request has its turn.
+"""
 
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
