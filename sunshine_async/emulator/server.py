@@ -86,6 +86,19 @@ _FULL: Final = (
 _STOPPING: Final = "sunshine_async.stopping"
 _OFFER: Final = re.compile(rb"(?i)\r\nupgrade:")
 """A header that offers another protocol, as the clients of Java do with HTTP/2."""
+_BEGINNING: Final = re.compile(rb"(?i)\r[\r\n]{0,2}(u(p(g(r(a(de?)?)?)?)?)?)?\Z")
+"""The end of a part of a head that the next part may make an offer, or the end of the head."""
+
+
+def without_offer(data: bytes) -> tuple[bytes, bytes]:
+    """Return *data* from a head on, without an offer of another protocol, and the held-back rest.
+
+    The rest belongs before the next data, and may be the beginning of an offer.
+    """
+    head, end, body = data.partition(b"\r\n\r\n")
+    begun = None if end else _BEGINNING.search(head)
+    cut = begun.start() if begun else len(head)
+    return b"".join((_OFFER.sub(b"\r\nx-declined:", head[:cut]), end, body)), head[cut:]
 
 
 class ConnectionProtocol(HttpToolsProtocol):
@@ -99,13 +112,12 @@ class ConnectionProtocol(HttpToolsProtocol):
         connection = SocketConnection(transport, self.app_state[_STOPPING])
         self.access_log = False  # the Config would silence the whole process
         self.app_state: dict[str, Any] = {CONNECTION_KEY: connection}
+        self._rest = b""
 
     def data_received(self, data: bytes) -> None:
         cycle = cast("RequestResponseCycle | None", self.cycle)  # None at first
         if cycle is None or cycle.response_complete:  # data of a head, up to the body
-            head, end, body = data.partition(b"\r\n\r\n")
-            # after an offer the parser reads no body
-            data = b"".join((_OFFER.sub(b"\r\nx-declined:", head), end, body))
+            data, self._rest = without_offer(self._rest + data)  # else the parser reads no body
         super().data_received(data)
 
 

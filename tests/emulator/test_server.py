@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import anyio
@@ -19,7 +20,7 @@ from support.limits import few_descriptors
 from support.patience import PATIENCE
 
 from sunshine_async.emulator import Emulator, Mishap
-from sunshine_async.emulator.server import UvicornServer
+from sunshine_async.emulator.server import UvicornServer, without_offer
 from sunshine_async.errors import ConfigurationError
 
 AUTH = {"authorization": "Bearer anything"}
@@ -86,6 +87,25 @@ def test_offer_of_another_protocol_is_declined(
         answer = answer_from(peer, end=b"}}")
         assert answer.startswith(b"HTTP/1.1 201")
         assert rb'"givenName":"\r\nUpgrade: x"' in answer
+
+
+@pytest.mark.parametrize("header", [b"Upgrade: h2c", b"x: y", b"x: \rup", b"up: grade"])
+def test_an_offer_is_declined_however_the_head_is_cut(header: bytes) -> None:
+    """The head and the body are the same in any two or three pieces, and nothing is held back."""
+    body = b"\r\nUpgrade: x\r\n"
+    call = b"POST / HTTP/1.1\r\nhost: x\r\n%b\r\nupgrade-x: y\r\n\r\n%b" % (header, body)
+    expected = call.replace(b"Upgrade: h2c", b"x-declined: h2c", 1)
+
+    for first in range(len(call)):
+        for size in (1, 2, len(call)):
+            cuts = [0, first, first + size, len(call)]
+            seen = rest = b""
+            for start, end in pairwise(cuts):
+                data = rest + call[start:end]
+                is_body = b"\r\n\r\n" in seen
+                given, rest = (data, b"") if is_body else without_offer(data)
+                seen += given
+            assert (seen, rest) == (expected, b"")
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
