@@ -113,6 +113,18 @@ class ConnectionProtocol(HttpToolsProtocol):
         self.access_log = False  # the Config would silence the whole process
         self.app_state: dict[str, Any] = {CONNECTION_KEY: connection}
         self._rest = b""
+        self._open: list[RequestResponseCycle] = []
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self._open = [one for one in self._open if not one.response_complete]
+        self._open.append(self.cycle)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)  # tells the latest call only: an earlier one would never end
+        for cycle in self._open:
+            cycle.disconnected = cycle.disconnected or not cycle.response_complete
+            cycle.message_event.set()
 
     def data_received(self, data: bytes) -> None:
         cycle = cast("RequestResponseCycle | None", self.cycle)  # None at first

@@ -135,6 +135,30 @@ def test_reset_is_a_reset(emulator: Emulator, peer: socket.socket, fault: Any) -
     assert emulator.ledger()["requests"] == 1
 
 
+@pytest.mark.parametrize(
+    "fault", [Mishap(reset=True), Mishap(reset=True, when="after"), Mishap(cut=True)]
+)
+def test_a_broken_connection_ends_the_calls_sent_at_once(emulator: Emulator, fault: Mishap) -> None:
+    """A call that was sent behind the broken call isn't run, and the emulator stops as usual."""
+    emulator.faults += [fault]
+    served = emulator.serve()
+    url = httpx.URL(served.__enter__())
+    with (
+        socket.create_connection((url.host, url.port or 0)) as peer,
+        contextlib.suppress(ConnectionResetError),
+    ):
+        peer.sendall(GET * 2)
+        while peer.recv(1000):
+            pass
+
+    stopping = threading.Thread(target=served.__exit__, daemon=True)
+    stopping.start()
+    stopping.join(PATIENCE)
+
+    assert not stopping.is_alive()
+    assert emulator.ledger()["requests"] == 1
+
+
 def test_cut_ends_in_the_middle(emulator: Emulator, peer: socket.socket) -> None:
     """A cut answer says how long it is, and is shorter."""
     emulator.faults += [Mishap(cut=True)]
