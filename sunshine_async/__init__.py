@@ -148,8 +148,9 @@ the text::
     logging.basicConfig(level=logging.WARNING)
     logging.getLogger("sunshine_async").setLevel(logging.INFO)
 
-- A proxy comes from ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``, or from ``proxy=``. An error of
-  the proxy names the proxy, without the password.
+- A proxy comes from ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``, or from ``proxy=``. ``NO_PROXY``
+  has names, addresses and networks: ``example.com,10.0.0.0/8``. An error of the proxy names the
+  proxy, without the password.
 - Certificates are checked against the trust store of the system, where a company installs the
   company's own CA. ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` replace the store, and ``ssl_context=``
   replaces all of that. A missing file is a `ConfigurationError` with the name.

@@ -35,6 +35,7 @@ _AUTH_ADVICE: Final = (
 _AUTH_PROXY: Final = "name a proxy that takes Basic, or none, such as one on this machine"
 _CHALLENGE: Final = rb"(?im)^proxy-authenticate:[ \t]*([a-z][a-z-]{0,20})"
 _LONGEST_REASON: Final = 100
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 @define(frozen=True, slots=False, eq=False, repr=False)  # with a dictionary, for cached properties
@@ -146,9 +147,39 @@ def proxy_from_environment(base_url: str) -> str | None:
     host = parts.hostname or ""
     proxies = getproxies()
     proxy = proxies.get(parts.scheme) or proxies.get("all")
-    if not proxy or is_loopback(host) or proxy_bypass(parts.netloc):
+    if not proxy or is_loopback(host):
+        return None
+    port = parts.port or _DEFAULT_PORTS[parts.scheme]
+    exempt = _is_exempt(host, port, proxies.get("no", ""))
+    if exempt or proxy_bypass(parts.netloc):  # which knows the settings of macOS and Windows
         return None
     return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _is_exempt(host: str, port: int, exemptions: str) -> bool:
+    """Return True if *exemptions*, the value of ``NO_PROXY``, have *host*.
+
+    An entry is a name, which stands for all names below too; an address; a network, such as
+    ``10.0.0.0/8``; or ``*``, for all hosts. A name or an address may have a port behind, and a name
+    a ``.`` or ``*.`` in front.
+    """
+    host = host.rstrip(".")
+    for entry in exemptions.lower().replace(",", " ").split():
+        place = entry.removesuffix(f":{port}")
+        name = place.removeprefix("*.").strip(".")
+        if entry == "*" or f".{host}".endswith(f".{name}"):
+            return True
+        if _is_within(host, entry) or _is_within(host, place):  # the end of an IPv6 may be a port
+            return True
+    return False
+
+
+def _is_within(host: str, network: str) -> bool:
+    try:
+        found = ipaddress.ip_network(network.strip("[]"), strict=False)
+        return ipaddress.ip_address(host) in found
+    except ValueError:
+        return False
 
 
 def _variable_of(url: str) -> str:

@@ -46,6 +46,29 @@ from sunshine_async import (
 from sunshine_async._http.proxy import Proxy, find_proxy
 from sunshine_async.sunshine import UserCreateBody
 
+EXEMPT: Final = (
+    ("a.example", "a.example b.a.example A.EXAMPLE a.example.:81", "ba.example a.example.b"),
+    (".A.example", "a.example b.a.example", "ba.example"),
+    ("*.a.example", "a.example b.a.example", "ba.example"),
+    ("a.example.", "a.example b.a.example.", "ba.example"),
+    ("a.example:443", "a.example b.a.example a.example:443", "a.example:81"),
+    ("a.example:81", "a.example:81 b.a.example:81", "a.example a.example:181"),
+    (" b.example ,,a.example\tc.example ", "a.example b.example c.example", "d.example"),
+    ("*", "a.example 10.1.2.3 [fd00::1]", ""),
+    ("b.example, *", "a.example 10.1.2.3 [fd00::1]", ""),
+    ("", "", "a.example 10.1.2.3 [fd00::1]"),
+    (". , *a.example :443 /8 10.0.0.0/33 []", "", "a.example 10.1.2.3 [fd00::1]"),
+    ("10.0.0.0/8", "10.1.2.3 10.255.0.1:81", "11.1.2.3 10.example [fd00::1]"),
+    ("192.168.7.1/16,10.0.0.0/8", "192.168.0.1 10.1.2.3", "192.169.0.1"),
+    ("10.1.2.3", "10.1.2.3 10.1.2.3:81", "10.1.2.4 110.1.2.3"),
+    ("10.1.2.3:81", "10.1.2.3:81", "10.1.2.3 10.1.2.3:181"),
+    ("fd00::/8", "[fd00::1] [fdff::1]:81", "[fe00::1] 10.1.2.3 a.example"),
+    ("FD00:0::1", "[fd00::1] [fd00:0:0::1]:81", "[fd00::2]"),
+    ("[fd00::1]", "[fd00::1] [fd00::1]:81", "[fd00::2]"),
+    ("[fd00::1]:81", "[fd00::1]:81", "[fd00::1] [fd00::1:81]:81"),
+    ("fd00::443", "[fd00::443] [fd00::443]:81", "[fd00::]"),
+)
+"""Values of ``NO_PROXY``, hosts that are called directly then, and hosts that are not."""
 WIRES: Final = {"own": "asyncio", "httpx": "asyncio", "httpx on trio": "trio"}
 """The wires to a proxy, and the backend of each."""
 AUTH: Final = BasicAuth("key-id", "secret")
@@ -599,6 +622,15 @@ class TestConstruction:
         monkeypatch.setenv("HTTPS_PROXY", "")
 
         assert find_proxy(value, "https://api.smooch.io") is None
+
+    def test_exempt_hosts(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """``NO_PROXY`` names hosts in the forms that curl, requests or Go take."""
+        monkeypatch.setenv("ALL_PROXY", "http://proxy.example:3128")
+        for exemptions, exempt, others in EXEMPT:
+            monkeypatch.setenv("NO_PROXY", exemptions)
+            for hosts, expected in ((exempt, True), (others, False)):
+                direct = [find_proxy(None, f"https://{host}") is None for host in hosts.split()]
+                assert set(direct) <= {expected}, (exemptions, hosts)
 
     def test_proxy_that_is_not_used(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A proxy of the environment that isn't for this service may be anything."""
