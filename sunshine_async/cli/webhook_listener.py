@@ -18,6 +18,7 @@ from sunshine_async.emulator.emulator import run_server
 from sunshine_async.emulator.webhook_sender import send_bodies
 from sunshine_async.journal.file import make_private, open_private
 from sunshine_async.webhooks import DixaWebhooks, SmoochWebhooks, SunshineWebhooks
+from sunshine_async.webhooks.asgi import SenderGoneError, WebRequest
 from sunshine_async.webhooks.deliveries import RawEvent, WebhookParser, inside
 
 PARSERS: Final[Mapping[str, Callable[[str], WebhookParser]]] = {
@@ -113,19 +114,12 @@ class Listener:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request; a request other than POST is answered 200."""
-        status = 200
-        if scope["method"] == "POST":
-            headers = {
-                name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
-            }
-            body, more = b"", True
-            while more and len(body) <= MAX_BYTES:
-                message = await receive()
-                body += message.get("body", b"")
-                more = message.get("more_body", False)
-            status = 413 if len(body) > MAX_BYTES else self._take(headers, body)
-        await send({"type": "http.response.start", "status": status, "headers": []})
-        await send({"type": "http.response.body", "body": b""})
+        request, status = WebRequest(scope, receive, send), 200
+        with suppress(SenderGoneError):
+            if request.method == "POST":
+                body = await request.read(MAX_BYTES)
+                status = 413 if body is None else self._take(request.headers, body)
+            await request.answer(status)
 
     def _take(self, headers: Mapping[str, str], body: bytes) -> int:
         now = datetime.now(UTC)

@@ -72,8 +72,8 @@ delivers an event again after an answer other than 200, and may deliver an event
 `SmoochWebhooks` and `DixaWebhooks` do the same for the other services. ``parsers`` verify and read,
 ``sunshine_events``, ``sunshine_payloads`` and ``smooch_events`` are the types, ``deliveries`` has the
 shared parts.
-``receiver`` answers, ``handling`` runs the handlers, and ``inbox`` declares the store of events:
-``sqlite_inbox`` is a file, ``postgres_inbox`` is a database.
+``receiver`` answers the requests of ``asgi``, ``handling`` runs the handlers, and ``inbox`` declares
+the store of events: ``sqlite_inbox`` is a file, ``postgres_inbox`` is a database.
 """
 
 from sunshine_async.errors import WebhookError

@@ -1,8 +1,8 @@
 """Receiver of webhooks: an ASGI application that stores deliveries and runs handlers."""
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from inspect import iscoroutinefunction
@@ -21,6 +21,14 @@ from sunshine_async.bulk.cancellation import background_tasks
 from sunshine_async.errors import ConfigurationError, WebhookError
 from sunshine_async.journal.file import POSTGRES, url_refusal
 from sunshine_async.sunshine.once import note_echo
+from sunshine_async.webhooks.asgi import (
+    Receive,
+    Scope,
+    Send,
+    SenderGoneError,
+    WebRequest,
+    serve_lifespan,
+)
 from sunshine_async.webhooks.deliveries import RawDelivery, RawEvent, UnknownEvent, WebhookParser
 from sunshine_async.webhooks.handling import (
     DeadLetter,
@@ -34,9 +42,6 @@ from sunshine_async.webhooks.sqlite_inbox import SQLiteInbox
 
 Handler: TypeAlias = Callable[[Received[Any]], Awaitable[None]]
 H = TypeVar("H", bound=Handler)
-Scope: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 ANY: Final = "*"
 """Stands for all triggers without a handler of their own."""
@@ -66,7 +71,7 @@ class Receiver:
 
     - 200: the delivery is on the disk, or no handler wants the events.
     - 401, 400: the secret is wrong, or the body is no delivery. The services give up.
-    - 413: the body is longer than *max_bytes*; the rest isn't read.
+    - 413: the body is longer than *max_bytes*; the rest is thrown away.
     - 405: another method than POST. ``HEAD``, which a service may send to look, is answered 200.
     - 503: the disk refuses, or the receiver isn't started. The services try again.
 
@@ -226,32 +231,28 @@ class Receiver:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve an ASGI connection: HTTP, or the lifespan of a server."""
         if scope["type"] == "lifespan":
-            await self._serve_lifespan(receive, send)
+            await serve_lifespan(self, receive, send)
         elif scope["type"] == "http":
-            status = await self._status(scope, receive)
-            if status is not None:
-                headers = [(b"content-length", b"0")]
-                if status == _NOT_ALLOWED:
-                    headers.append((b"allow", b"HEAD, POST"))
-                await send({"type": "http.response.start", "status": status, "headers": headers})
-                await send({"type": "http.response.body", "body": b""})
+            request = WebRequest(scope, receive, send)
+            with suppress(SenderGoneError):
+                status = await self._status(request)
+                fields = [(b"allow", b"HEAD, POST")] if status == _NOT_ALLOWED else []
+                await request.answer(status, *fields)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close"})  # 403: a stranger's request is no error here
         else:
             message = f"webhooks come over HTTP, not {scope['type']}"
             raise NotImplementedError(message)
 
-    async def _status(self, scope: Scope, receive: Receive) -> int | None:
-        """Receive a request; return the status of the answer, None if the client has gone."""
-        if scope["method"] != "POST":
-            return 200 if scope["method"] == "HEAD" else _NOT_ALLOWED
+    async def _status(self, request: WebRequest) -> int:
+        """Receive *request*; return the status of the answer."""
+        if request.method != "POST":
+            return 200 if request.method == "HEAD" else _NOT_ALLOWED
         running = self._running
         if running is None:
             _LOG.warning("a delivery is answered 503: %s", _NOT_STARTED)
             return 503
-        delivery = await self._delivery(scope, receive)
-        if delivery is None:
-            return None
+        delivery = await self._delivery(request)
         if isinstance(delivery, WebhookError):
             _LOG.warning("a delivery is answered %d: %s", delivery.status, delivery)
             return delivery.status
@@ -264,33 +265,13 @@ class Receiver:
                 self._hooks.receive_event(event.id, event.type)
         return 200 if not events or await running.put(events) else 503
 
-    async def _delivery(self, scope: Scope, receive: Receive) -> RawDelivery | WebhookError | None:
-        """Return the verified delivery, or an error with the status; None if the client has gone."""
-        headers = {
-            key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]
-        }
-        body = await self._body(headers, receive)
-        return self._parser.read(headers, body) if isinstance(body, bytes) else body
-
-    async def _body(self, headers: dict[str, str], receive: Receive) -> bytes | WebhookError | None:
-        """Return the body, the error of a body that is too long, or None if the client has gone."""
-        length = headers.get("content-length", "")
-        reason = f"the body is longer than {self._max_bytes} bytes"
-        too_long = WebhookError(reason, {"advice": "Raise max_bytes"}, status=413)
-        if length.isdecimal() and int(length[:18]) > self._max_bytes:  # int() refuses 5,000 digits
-            return too_long
-        parts: list[bytes] = []
-        size = 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return None
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > self._max_bytes:
-                return too_long
-            if not message.get("more_body", False):
-                return b"".join(parts)
+    async def _delivery(self, request: WebRequest) -> RawDelivery | WebhookError:
+        """Return the verified delivery, or an error with the status."""
+        body = await request.read(self._max_bytes)
+        if body is None:
+            reason = f"the body is longer than {self._max_bytes} bytes"
+            return WebhookError(reason, {"advice": "Raise max_bytes"}, status=413)
+        return self._parser.read(request.headers, body)
 
     def _wants(self, event: RawEvent) -> bool:
         """Return True for an event that has a handler and isn't skipped."""
@@ -340,19 +321,6 @@ class Receiver:
             with CancelScope(shield=True):
                 await dispatcher.close()
                 await to_thread.run_sync(inbox.close)
-
-    async def _serve_lifespan(self, receive: Receive, send: Send) -> None:
-        await receive()
-        phase = "startup"
-        try:
-            async with self:
-                await send({"type": "lifespan.startup.complete"})
-                phase = "shutdown"
-                await receive()
-        except Exception as error:
-            await send({"type": f"lifespan.{phase}.failed", "message": str(error)})
-            raise
-        await send({"type": "lifespan.shutdown.complete"})
 
     def _started(self) -> Dispatcher:
         if self._running is None:

@@ -5,10 +5,11 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager, closing, nullcontext
 from datetime import UTC, datetime
-from itertools import count
+from functools import partial
+from itertools import chain, count, repeat
 from math import inf
 from pathlib import Path
 from random import Random
@@ -36,7 +37,7 @@ from support.frames import leaks
 from support.inboxes import dead, exchange
 from support.patience import PATIENCE
 from support.size import sized
-from support.virtual import settled
+from support.virtual import settled, virtually
 
 from sunshine_async import (
     BasicAuth,
@@ -274,41 +275,88 @@ async def test_the_statuses(path: Path, caplog: pytest.LogCaptureFixture) -> Non
 
 
 async def asgi_call(
-    receiver: Receiver, messages: list[dict[str, Any]], **headers: str
-) -> tuple[list[Any], int]:
-    """Call the receiver with *messages*; return what it sent, and the number of messages left."""
-    sent: list[Any] = []
+    receiver: Receiver, messages: Iterable[Any], method: str = "POST", **headers: str
+) -> list[Any]:
+    """Call the receiver with *messages*, then with silence; return all messages, both ways."""
+    coming, both = iter(messages), list[Any]()
 
     async def receive() -> Any:
-        return messages.pop(0)
+        one = next(coming, None)
+        if one is None:
+            await anyio.sleep_forever()
+        both.append(one)
+        return one
 
     async def send(message: Any) -> None:
-        sent.append(message)
+        both.append(message)
 
     named = [(name.encode(), value.encode()) for name, value in headers.items()]
-    scope = {"type": "http", "method": "POST", "path": "/", "headers": named}
+    scope = {"type": "http", "method": method, "path": "/", "headers": named}
     await receiver(scope, receive, send)
-    return sent, len(messages)
+    return both
 
 
-async def test_a_large_body_is_refused_before_it_is_read(path: Path) -> None:
-    """Above *max_bytes* by its length, or so far, a body isn't read further."""
-    part = {"type": "http.request", "body": b" " * 600, "more_body": True}
-    receiver = receiver_at(path, max_bytes=1000)
-    async with receiver:
-        sent, left = await asgi_call(receiver, [part] * 5, **{"content-length": "1001"})
-        assert (sent[0]["status"], left) == (413, 5)
-        sent, left = await asgi_call(receiver, [part] * 5)
-        assert (sent[0]["status"], left) == (413, 3)
+def part(size: int, *, more: bool = True) -> Any:
+    """Return a part of a body."""
+    return {"type": "http.request", "body": b" " * size, "more_body": more}
+
+
+def answer_in(both: list[Any]) -> tuple[int, int, bool]:
+    """Return the status, the number of messages before the answer, and True for a whole answer."""
+    [at] = [at for at, one in enumerate(both) if one["type"] == "http.response.start"]
+    assert dict(both[at]["headers"])[b"content-length"] == b"0"
+    bodies = [one for one in both if one["type"] == "http.response.body"]
+    assert both[at + 1] is bodies[0]
+    assert not any(body["body"] for body in bodies)
+    return both[at]["status"], at, both[-1] is bodies[-1] and not bodies[-1].get("more_body")
+
+
+EARLY = [
+    (413, 0, "POST", {"content-length": "1001"}),
+    (413, 2, "POST", {}),
+    (405, 0, "PUT", {}),
+    (503, 0, "POST", {}),
+]
+"""Answers before the end of a body: the status, and the parts of 600 bytes that are read first."""
+
+
+@pytest.mark.parametrize(("status", "before", "method", "headers"), EARLY)
+def test_an_early_answer_goes_out_before_the_rest_of_the_body_is_read(
+    path: Path, status: int, before: int, method: str, headers: Mapping[str, str]
+) -> None:
+    """The answer is sent at once; it ends after the body, after 64 MB more, or after 5 seconds.
+
+    A server that ends an answer first resets the connection, and a proxy such as nginx has no answer.
+    """
+
+    async def scenario() -> None:
+        receiver = receiver_at(path, max_bytes=1000)
+        call = partial(asgi_call, receiver, method=method, **headers)
+        async with nullcontext() if status == 503 else receiver:
+            both = await call([*[part(600)] * 4, part(1, more=False)])
+            assert answer_in(both) == (status, before, True)
+            assert len(both) == 5 + 3
+
+            both = await call(chain([part(600)] * before, repeat(part(10**6))))
+            assert answer_in(both) == (status, before, True)
+            assert len(both) == before + 64 + 3
+
+            began = anyio.current_time()
+            assert answer_in(await call([part(600)] * 2)) == (status, before, True)
+            assert anyio.current_time() - began == 5
+
+            both = await call([*[part(600)] * 3, {"type": "http.disconnect"}])
+            assert answer_in(both) == (status, before, False)
+
+    virtually(scenario, "asyncio")
 
 
 async def test_a_client_that_goes_gets_no_answer(path: Path) -> None:
     """A request that breaks off is neither answered nor stored."""
     receiver = receiver_at(path)
     async with receiver:
-        part = {"type": "http.request", "body": b"{", "more_body": True}
-        sent, _ = await asgi_call(receiver, [part, {"type": "http.disconnect"}])
-    assert sent == []
+        both = await asgi_call(receiver, [part(1), {"type": "http.disconnect"}])
+    assert len(both) == 2
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
