@@ -12,7 +12,8 @@ network are never raised. `open_wire` makes the wire from a client's settings. T
 `ResponseParser` reads every response, also below httpx (`httpcore_backend`), so that both wires
 accept and refuse the same bytes. `SendProgress` tells a cancelled caller if a byte may have been
 sent. `certificates` finds the trusted certificates. `failures` turns exceptions into failures and
-removes secrets from tracebacks. `fork` renews locks and pools in a child process.
+removes secrets from tracebacks. `fork` renews locks and pools in a child process, and
+looks for a sleep of the machine.
 
 No httpx exception leaves this package: such an error holds the request with the credentials.
 """

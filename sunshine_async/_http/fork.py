@@ -1,6 +1,9 @@
-"""State that a child process renews after a fork: locks and connection pools."""
+"""Events that no connection tells of: a fork, after which a child renews its state, and sleep."""
 
 import os
+import time
+from collections.abc import Callable
+from functools import partial
 from threading import RLock
 from typing import Final, Protocol
 from weakref import WeakSet
@@ -42,3 +45,25 @@ class ForkSafeLock:
     def renew(self) -> None:
         """Replace the lock by a free lock."""
         self.lock = RLock()
+
+
+_CLOCK_ID: Final = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
+_time_awake_or_not: Callable[[], float] = (
+    time.monotonic if _CLOCK_ID is None else partial(time.clock_gettime, _CLOCK_ID)
+)
+"""Clock that goes on while the machine sleeps: of Linux, else of macOS; Windows has no other."""
+
+
+class SleepWatch:
+    """Watch for a sleep of the machine, in which the clock of an event loop stands still."""
+
+    def __init__(self) -> None:
+        self._slept = self._seconds()
+
+    def has_slept(self) -> bool:
+        """Return True if the machine has slept since the last call, or since the start."""
+        before, self._slept = self._slept, self._seconds()
+        return self._slept - before > 1  # the two clocks are read one after the other
+
+    def _seconds(self) -> float:
+        return _time_awake_or_not() - time.monotonic()

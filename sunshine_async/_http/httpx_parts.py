@@ -9,6 +9,7 @@ from typing import Final, Self
 import anyio
 import httpx
 
+from sunshine_async._http.fork import SleepWatch
 from sunshine_async._http.messages import Response
 
 
@@ -55,6 +56,7 @@ class TransportStack:
         self._all: Final[dict[int, httpx.AsyncBaseTransport]] = {}
         """All transports by `id`: a user's transport may not be hashable."""
         self.has_ended = False
+        self._watch: Final = SleepWatch()
         self._lifetime: Final = self._close_with_loop()
 
     async def open(self) -> None:
@@ -63,8 +65,13 @@ class TransportStack:
             await anext(self._lifetime)
 
     async def take(self) -> httpx.AsyncBaseTransport:
-        """Return a transport for one call; close the transports that were idle for too long."""
-        while self._idle and self._idle[0][0] + self._keepalive_expiry < anyio.current_time():
+        """Return a transport for one call; close the transports that were idle for too long.
+
+        All are closed after a sleep of the machine: the servers have closed theirs.
+        """
+        has_slept = self._watch.has_slept()
+        oldest = anyio.current_time() - self._keepalive_expiry
+        while self._idle and (has_slept or self._idle[0][0] < oldest):
             _, expired = self._idle.popleft()
             self._all.pop(id(expired), None)
             await expired.aclose()

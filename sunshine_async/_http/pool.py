@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from sunshine_async._http.connection import Call, Connection, ConnectionState
 from sunshine_async._http.dialer import Dialer, Origin
 from sunshine_async._http.failures import CHECK, NONE_FREE
-from sunshine_async._http.fork import renew_after_fork
+from sunshine_async._http.fork import SleepWatch, renew_after_fork
 from sunshine_async._http.messages import (
     Failure,
     Headers,
@@ -36,6 +36,7 @@ _BODY_EXPECTED: Final = frozenset({"POST", "PUT", "PATCH"})
 _REQUEST_LINE: Final = re.compile(r"[A-Z]+ /[\x21-\x7e]* HTTP/1\.1\r\n")
 _MAX_HEADER_BLOCKS: Final = 16
 _MAX_REQUEST_LINES: Final = 64
+_BRIEF: Final = 0.1  # seconds idle, as between calls of a batch: no look for a sleep
 
 
 class Pool:
@@ -44,7 +45,7 @@ class Pool:
     - Calls wait in a first-in, first-out queue.
     - A new connection belongs to no call. Once connected, the connection takes the first call in
       the queue, or becomes idle.
-    - The idle connection that was used last is used next.
+    - The idle connection that was used last is used next; none after a sleep of the machine.
     - If connecting fails, the first call in the queue fails, unless a connection is under way for
       every waiting call.
     """
@@ -73,14 +74,17 @@ class Pool:
         self._connections: Final[set[Connection]] = set()
         self._free_slots = max_connections
         self._expiry: asyncio.TimerHandle | None = None
+        self._watch: Final = SleepWatch()
 
     def submit(self, call: Call, now: float) -> None:
         """Send *call* on an idle connection, or put *call* into the queue; *now* is the loop's time."""
         call.pool = self
+        slept = False
         while self._idle:
             connection, _ = self._idle.popitem()
-            fresh = now - connection.idle_since < self._keepalive_expiry
-            if fresh and connection.is_available():
+            idle = now - connection.idle_since
+            slept = slept or (idle > _BRIEF and self._watch.has_slept())
+            if idle < self._keepalive_expiry and not slept and connection.is_available():
                 connection.start(call, now)
                 return
             connection.abort()

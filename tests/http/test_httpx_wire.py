@@ -17,7 +17,7 @@ import respx
 from support.backends import on_both, virtual_on_both
 from support.servers import Peer, always, answer, serving, silent
 from support.virtual import sleep, until, virtual_on_trio
-from support.wires import body_of, call, wired_by_httpx
+from support.wires import body_of, call, sleep_of_the_machine, wired_by_httpx
 
 from sunshine_async import (
     BasicAuth,
@@ -584,6 +584,27 @@ async def test_no_socket_is_left_by_a_socks_proxy_that_refuses() -> None:
     assert not closed
     await trace("socks.setup_socks5_connection.failed", {"exception": httpx.ProxyError("no")})
     assert closed
+
+
+@on_both
+async def test_no_transport_outlives_a_sleep_of_the_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After a sleep, in which the loop's clock stood still, all idle transports are closed."""
+    made: list[OneByOne] = []
+
+    def make() -> OneByOne:
+        made.append(OneByOne())
+        return made[-1]
+
+    stack = TransportStack(make, 15.0)
+    for transport in [await stack.take(), await stack.take()]:
+        stack.give_back(transport)
+    sleep_of_the_machine(monkeypatch, seconds=60)
+    newest = await stack.take()
+    assert [one.closed for one in made] == [True, True, False]
+    stack.give_back(newest)
+    assert await stack.take() is newest
 
 
 @pytest.mark.parametrize("expiry", [15.0, inf])

@@ -12,7 +12,15 @@ from support.certificates import tls
 from support.patience import PATIENCE
 from support.servers import Blocking, Peer, always, answer, serving, silent, slowly
 from support.virtual import sleep, until, virtual
-from support.wires import body_of, call, hand, pool_of, sockets, wired
+from support.wires import (
+    body_of,
+    call,
+    hand,
+    pool_of,
+    sleep_of_the_machine,
+    sockets,
+    wired,
+)
 
 from sunshine_async._http import connection as connection_module
 from sunshine_async._http.certificates import shared_ssl_context
@@ -268,6 +276,20 @@ class TestPool:
         expired = {"keepalive_expiry": 0.0, "max_connections": 1}
         async with serving(always) as server, wired(server.url, **expired) as wire:
             assert [await body_of(wire), await body_of(wire)] == [b"0", b"1"]
+
+    @virtual
+    async def test_no_connection_outlives_a_sleep_of_the_machine(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """After a sleep, in which the loop's clock stood still, all idle connections are closed."""
+        async with serving(always) as server, wired(server.url) as wire:
+            await asyncio.gather(body_of(wire), body_of(wire))
+            sleep_of_the_machine(monkeypatch, seconds=60)
+            await sleep(0.2)
+            assert await body_of(wire) == b"2"
+            assert len(pool_of(wire)._connections) == 1
+            await sleep(0.2)
+            assert await body_of(wire) == b"2"
 
     @pytest.mark.parametrize("unasked", [b"", answer(b"unasked")])
     async def test_stale_connection_is_replaced_before_a_byte_is_sent(self, unasked: bytes) -> None:

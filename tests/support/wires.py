@@ -14,6 +14,7 @@ from attrs import evolve
 from support import certificates
 from support.virtual import until
 
+from sunshine_async._http import fork
 from sunshine_async._http.connection import Connection
 from sunshine_async._http.httpcore_backend import install_parser
 from sunshine_async._http.httpx_wire import HttpxWire
@@ -134,3 +135,9 @@ def _is_socket(link: Path) -> bool:
         return str(link.readlink()).startswith("socket:")
     except OSError:  # what listed them is closed by now
         return False
+
+
+def sleep_of_the_machine(monkeypatch: pytest.MonkeyPatch, *, seconds: float) -> None:
+    """Let the machine sleep: the clock of event loops stands still, and another goes on."""
+    on = fork._time_awake_or_not
+    monkeypatch.setattr(fork, "_time_awake_or_not", lambda: on() + seconds)
