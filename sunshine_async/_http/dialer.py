@@ -26,6 +26,12 @@ HANDSHAKE_TIMEOUT: Final = 60.0
 LOOKUP_TTL: Final = 5.0
 """Seconds for which the result of a name lookup is used again."""
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2}(?: [\t\x20-\xff]*)?)\r\n")
+_LIBUV: Final = ("uvloop", "winloop")
+"""Modules of event loops whose transports close the descriptor of a socket themselves.
+
+A transport that ends at once, or is cancelled at once, doesn't tell the socket. The socket would
+close the descriptor again, which may be that of another file by then.
+"""
 
 T = TypeVar("T")
 SocketAddress: TypeAlias = tuple[
@@ -128,6 +134,9 @@ class Dialer:
             except Exception:
                 link.close()  # no transport has taken the socket
                 raise
+            finally:
+                if type(self._loop).__module__ in _LIBUV:
+                    link.detach()
             if secure is not None:
                 async with asyncio.timeout(HANDSHAKE_TIMEOUT):
                     await secure.shake_hands()

@@ -21,7 +21,7 @@ from sunshine_async._http.dialer import (
     connect_socket,
     race,
 )
-from sunshine_async._http.messages import Failure
+from sunshine_async._http.messages import Failure, Response
 from sunshine_async._http.open_wire import WireSelector, open_wire
 from sunshine_async._http.pool import SocketWire
 from sunshine_async._http.proxy import Proxy
@@ -285,6 +285,36 @@ class TestDialing:
             with asyncio.Runner(loop_factory=Loop) as runner:
                 reason = runner.run(scenario(way))
             assert f"connecting to {address} failed: its name can't be looked up" in reason
+
+    @pytest.mark.parametrize("secure", [False, True])
+    @pytest.mark.parametrize("broken", [False, True])
+    def test_a_descriptor_is_closed_once(self, secure: bool, broken: bool) -> None:  # noqa: FBT001
+        """Where a loop takes the descriptor alone, as uvloop does, the socket never closes it again.
+
+        The second time it may be the descriptor of another file, such as a journal.
+        """
+
+        class Libuv(asyncio.SelectorEventLoop):
+            __module__ = "uvloop"
+
+            async def create_connection(self, make: Any, *, sock: socket.socket) -> Any:  # type: ignore[override]
+                given.append(sock)
+                taken = socket.socket(fileno=sock.fileno())
+                connecting = super().create_connection(make, sock=taken)
+                if broken:
+                    asyncio.current_task().cancel()  # type: ignore[union-attr]
+                return await connecting
+
+        async def scenario() -> None:
+            context = tls().server if secure else None
+            async with serving(always, tls=context) as server, wired(server.url) as wire:
+                reply = await call(wire)
+                assert isinstance(reply, Failure if broken else Response)
+
+        given: list[socket.socket] = []
+        with asyncio.Runner(loop_factory=Libuv) as runner:
+            runner.run(scenario())
+        assert [one.fileno() for one in given] == [-1]
 
     async def test_unknown_name(self) -> None:
         """A name that doesn't exist ends the call unsent, and is looked up again the next time."""
