@@ -1,8 +1,10 @@
 """HTTP/1.1 connection on asyncio: one call at a time, with a whole or a streamed request body."""
 
 import asyncio
+import os
 import select
 from collections.abc import AsyncIterator, Callable, Generator
+from contextlib import suppress
 from enum import Enum
 from math import inf
 from typing import Any, Final, Protocol, cast
@@ -250,6 +252,8 @@ class Connection(asyncio.BufferedProtocol):
             self._fail_lost("closed the connection")
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if exc is not None and not self._secure:
+            read_rest(self, self._transport)
         if refuses_client(exc) and not self._used:  # no request of the connection was read
             self.fail(*connect_failure(exc, f"connecting to {self._peer}"))
         elif self.state is not _CLOSED:
@@ -329,6 +333,18 @@ def watch_readable(transport: asyncio.BaseTransport) -> Callable[[], object]:
     """Return a test of *transport*: true where bytes have come that nobody has read."""
     known: Callable[[], object] | None = transport.get_extra_info("is_readable")
     return known or _watch_descriptor(transport.get_extra_info("socket").fileno())
+
+
+def read_rest(reader: asyncio.BufferedProtocol, transport: asyncio.BaseTransport) -> None:
+    """Hand to *reader* the bytes that came before an error of *transport*: perhaps the answer.
+
+    A server may answer before the end of a request, and close the connection. The next write fails
+    then, and the event loop reads no more.
+    """
+    descriptor = transport.get_extra_info("socket").fileno()
+    with suppress(OSError, AttributeError):  # no more bytes; Windows has no readv
+        while count := os.readv(descriptor, [reader.get_buffer(-1)]):
+            reader.buffer_updated(count)
 
 
 def _readable_by_poll(descriptor: int) -> Callable[[], object]:

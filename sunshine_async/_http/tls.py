@@ -10,7 +10,12 @@ import ssl
 from collections.abc import Callable
 from typing import Any, Final, cast
 
-from sunshine_async._http.connection import Connection, watch_readable
+from sunshine_async._http.connection import (
+    Connection,
+    ConnectionState,
+    read_rest,
+    watch_readable,
+)
 
 _READ: Final = 32 * 1024
 """Bytes of a read: more than a whole TLS record."""
@@ -72,6 +77,8 @@ class TlsTransport(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._is_open:
+            if exc is not None:
+                read_rest(self, cast("asyncio.Transport", self._transport))
             self._connection.connection_lost(self._error or exc)
             del self._connection  # which refers to this object: 80 KB would wait for the collector
         else:
@@ -139,7 +146,7 @@ class TlsTransport(asyncio.BufferedProtocol):
 
     def _read(self) -> None:
         """Hand all received bytes to the connection: as much at once as the buffer holds."""
-        while not self.is_closing():
+        while self._connection.state is not ConnectionState.CLOSED:
             buffer = self._connection.get_buffer(-1)
             error: ssl.SSLError | None = None
             filled, count = 0, -1
@@ -157,6 +164,7 @@ class TlsTransport(asyncio.BufferedProtocol):
                 self.abort()
             elif error is not None and self._has_ended:
                 self._break(error)
+                return
             elif error is not None or not self._has_unread():
                 return
 

@@ -1,8 +1,11 @@
 import asyncio
+import socket
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+from support.certificates import tls
 from support.patience import PATIENCE
 from support.servers import Peer, always, answer, serving, silent
 from support.virtual import until, virtual
@@ -128,6 +131,36 @@ class TestEnds:
         assert isinstance(reply, Response)
         assert reply.status == 413
         assert body.closed
+
+    @pytest.mark.parametrize("secure", [False, True])
+    async def test_early_answer_before_a_reset(self, secure: bool) -> None:  # noqa: FBT001
+        """An answer that came before a reset is the answer, though a write meets the reset first."""
+        has_reset = threading.Event()
+
+        def serve() -> None:
+            link, _ = listener.accept()
+            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a reset drops what waits
+            with tls().server.wrap_socket(link, server_side=True) if secure else link as peer:
+                peer.recv(65536)
+                peer.sendall(answer(b"no", status="413 Payload Too Large"))
+                peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+            has_reset.set()
+
+        async def source() -> AsyncIterator[bytes]:
+            yield b"a"
+            has_reset.wait(PATIENCE)  # the loop stands still meanwhile
+            yield b"b"
+
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            serving = threading.Thread(target=serve)
+            serving.start()
+            url = f"http{'s' * secure}://127.0.0.1:{listener.getsockname()[1]}"
+            async with wired(url) as wire:
+                reply = await call(wire, "POST", "/", Source(source))
+            serving.join()
+
+        assert isinstance(reply, Response)
+        assert (reply.status, reply.body) == (413, b"no")
 
     async def test_early_answer_in_a_task_that_was_cancelled(self) -> None:
         """A call that a task makes once it has been cancelled, to tidy up, gets its answer as well."""
