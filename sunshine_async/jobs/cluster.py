@@ -227,10 +227,9 @@ class Cluster:
                         await connection.execute(_ADD_CHUNK, (number, place, data))
                         place += 1
             locks = [f"{QUEUE} {number} {index}" for index in range(plan.part.count)]
-            found = await (await connection.execute(_LOCK_WAITING, (locks,))).fetchall()
-            waiting = {lock for [lock] in found}
+            waiting = {*await (await connection.execute(_LOCK_WAITING, (locks,))).fetchall()}
             for index, lock in enumerate(locks):  # one worker at a time tries a part
-                if lock not in waiting:
+                if (lock,) not in waiting:
                     deferrer = self.app.configure_task(
                         TASK, queue=QUEUE, lock=lock, connection=connection
                     )
@@ -299,8 +298,7 @@ class Cluster:
 
         state: ClusterState | None = None
         while state is None or state.ended < len(state.parts):
-            before = state
-            state = await _reporting(self.place, look)
+            before, state = state, await _reporting(self.place, look)
             if state is not None and state != before:
                 yield state
             await anyio.sleep(self.pause)
@@ -370,12 +368,14 @@ async def open_cluster(place: PostgresPlace) -> AsyncGenerator[Cluster]:
 
 
 def _create_tables(place: PostgresPlace) -> None:
-    with place.address.connect(_APPLICATION) as made, made.transaction():
-        made.execute(LOCK)
-        [[has_queue]] = made.execute(_HAS_QUEUE).fetchall()
-        made.execute(TABLES)
-        if not has_queue:
-            made.execute(SchemaManager.get_schema())
+    with place.address.connect(_APPLICATION) as made:
+        place.address.check_session(made, name=str(place), error=ConfigurationError)
+        with made.transaction():
+            made.execute(LOCK)
+            [[has_queue]] = made.execute(_HAS_QUEUE).fetchall()
+            made.execute(TABLES)
+            if not has_queue:
+                made.execute(SchemaManager.get_schema())
 
 
 async def _reporting(place: PostgresPlace, act: Callable[[], Awaitable[T]]) -> T:

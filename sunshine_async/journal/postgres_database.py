@@ -28,8 +28,8 @@ NO_ADDRESS: Final = (
 READ_ONLY: Final = (
     "can't be written: the server is read-only. Give the address of the primary server"
 )
-POOLED: Final = (
-    "is behind a pooler in transaction mode, where connections change each other's settings. Give the "
+_POOLED: Final = (
+    "{} is behind a pooler in transaction mode, where connections change each other's settings. Give the "
     "address of the server, or of a pooler in session mode"
 )
 _CONNECTION: Final[Mapping[str, Any]] = {
@@ -136,18 +136,22 @@ class Address:
         connection.is_late, connection.patience = is_late, patience
         return connection
 
-    def shares_session(self, connection: psycopg.Connection[Any]) -> bool:
-        """Return True if a pooler gives another connection the session of *connection* meanwhile.
+    def check_session(
+        self, connection: psycopg.Connection[Any], *, name: str, error: type[Exception]
+    ) -> None:
+        """Raise *error* if a pooler gives another connection the session of *connection* meanwhile.
 
-        A pooler that is busy isn't found out.
+        *name* is the name of the database in messages. A pooler that is busy isn't found out.
         """
         mark = token_hex()
         connection.execute(_MARK, (mark,))
         try:
             with closing(self.connect("sunshine-async", patience=_LOOK)) as other:
-                return other.execute(_FIND_MARK).fetchall() == [(mark,)]
+                is_shared = other.execute(_FIND_MARK).fetchall() == [(mark,)]
         except psycopg.Error:  # such as too many connections
-            return False
+            is_shared = False
+        if is_shared:
+            raise error(_POOLED.format(name))
 
 
 def parse_address(url: str) -> Address | None:

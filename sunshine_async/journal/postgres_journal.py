@@ -30,7 +30,6 @@ from sunshine_async.journal.database import (
 from sunshine_async.journal.job_journal import JobJournal, Statement, values_of
 from sunshine_async.journal.lease import PATIENCE, JournalLease, now
 from sunshine_async.journal.postgres_database import (
-    POOLED,
     PostgresPlace,
     check_tables,
     never,
@@ -96,9 +95,8 @@ class _Queries(JournalQueries):
         with ExitStack() as stack:
             connection = self._place.address.connect(application, is_late, patience=self._SILENCE)
             stack.enter_context(closing(connection))
-            is_first = self._connection is None  # the renewals' comes later
-            if is_first and self._place.address.shares_session(connection):
-                self._fail(POOLED)
+            if self._connection is None:  # the renewals' comes later
+                self._place.address.check_session(connection, name=self.name, error=JournalError)
             connection.execute(postgres_sql.SETTINGS, settings)
             stack.pop_all()
         connection.adapters.register_dumper(str, TextDumper)

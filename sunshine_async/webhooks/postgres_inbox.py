@@ -30,7 +30,6 @@ import psycopg
 from sunshine_async.errors import ConfigurationError
 from sunshine_async.journal.lease import now as boot_time
 from sunshine_async.journal.postgres_database import (
-    POOLED,
     READ_ONLY,
     Address,
     ascii_text,
@@ -223,9 +222,7 @@ class PostgresInbox:
         """Return a new connection, with the tables checked and lost events given back."""
         connection = self._address.connect("sunshine-async inbox", patience=_SILENCE)
         try:
-            if self._address.shares_session(connection):
-                message = f"{self.name} {POOLED}"
-                raise ConfigurationError(message)  # noqa: TRY301 - closed, too
+            self._address.check_session(connection, name=self.name, error=ConfigurationError)
             wait = min(_MAX_WAIT, self._lease / 4)
             connection.execute(sql.SETTINGS, {"wait": f"{max(1, round(1000 * wait))}ms"})
             connection.execute(sql.END_STOPPED)

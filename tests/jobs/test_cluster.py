@@ -31,7 +31,7 @@ from support.clusters import (
 from support.frames import leaks
 from support.journals import counts, effects, write
 from support.patience import PATIENCE
-from support.postgres import PostgresServer
+from support.postgres import PostgresServer, share_session
 from support.size import sized
 
 from sunshine_async import ConfigurationError
@@ -551,6 +551,20 @@ async def test_a_database_that_is_away(
         await act(place)
     assert "postgresql://user@127.0.0.1:1/imports" in str(caught.value)
     assert leaks(caught.value, "pass-word") == []
+
+
+async def test_a_pooler_in_transaction_mode(
+    place: PostgresPlace, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Connections that share a session are refused before the first table: the queue can't use them."""
+    session = share_session(database, monkeypatch)
+    with pytest.raises(ConfigurationError, match="behind a pooler in transaction mode") as caught:
+        await _open(place)
+    assert str(caught.value).startswith(f"{place} ")
+    assert leaks(caught.value, "pass-word") == []
+    schemas = session.execute("SELECT to_regnamespace('sunshine_cluster')").fetchall()
+    assert schemas == [(None,)]
+    psycopg.Connection.close(session)
 
 
 async def test_an_error_of_the_queue_is_raised(cluster: Cluster) -> None:
