@@ -190,8 +190,7 @@ class JournaledJob(Job):
             )
             raise SourceError(message)
         about = {**self._identity, **OPEN}
-        creates_once = self._rules.once and self._rules.skips
-        if is_finished(self.journal.about()) and not creates_once:
+        if is_finished(self.journal.about()) and not (self._rules.once and self._rules.skips):
             self.journal.begin()
             self.journal.ready({**about, **dict.fromkeys(SUMS, "0")}, self._rules)
         else:
@@ -392,8 +391,10 @@ async def open_with_options(
     service.check_client(client)
     service.task(mode)  # before there is a journal
     journal = await to_thread.run_sync(partial(open_journal, place, may_wait=_is_wanted))
+    close = journal.discard  # after an error such as a refused source
     try:
         yield await JournaledJob.make(journal, client, service, mode, options)
+        close = journal.close
     finally:
         with CancelScope(shield=True):
-            await to_thread.run_sync(journal.close)
+            await to_thread.run_sync(close)

@@ -51,6 +51,10 @@ class JobJournal(JournalQueries):
     ) -> Iterable[Statement]:
         """Return the statements that write new states of rows, in the order of `write`."""
 
+    def discard(self) -> None:
+        """Close the journal; remove a file that was made for a job, and that no job has used."""
+        self.close()
+
     def describe(self, **about: str) -> None:
         """Set facts about the job; a fact of the same name is replaced."""
         self._execute(_facts(about))

@@ -6,7 +6,7 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from errno import EEXIST
 from itertools import islice
 from pathlib import Path
@@ -42,6 +42,24 @@ class Journal(JournalFile, SingleProcessDatabase, JobJournal):
     """
 
     TABLES = sql.CREATE_TABLES
+
+    def __init__(self, path: str | Path, *, must_exist: bool = False) -> None:
+        self._is_new: Final = not os.path.lexists(path)
+        self._is_unwanted = False
+        super().__init__(path, must_exist=must_exist)
+
+    def discard(self) -> None:
+        """Close the journal; remove a file that was made for a job, and that no job has used."""
+        with suppress(JournalError), self._transaction() as database:
+            used = database.execute(sql.HAS_JOB).fetchall()
+            self._is_unwanted = self._is_new and not used
+        self.close()
+
+    def _close_database(self) -> None:
+        super()._close_database()
+        if self._is_unwanted and not self._wal.exists():
+            with suppress(OSError):
+                self._real.unlink()
 
     def _commit(self, work: Callable[[Database], T]) -> T:
         with self._transaction() as database:

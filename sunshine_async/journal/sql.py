@@ -79,6 +79,7 @@ SET_FACT: Final = """INSERT INTO about VALUES (?, ?)
     ON CONFLICT (name) DO UPDATE SET value = excluded.value"""
 COUNT_SESSION: Final = """INSERT INTO about VALUES ('session', '1')
     ON CONFLICT (name) DO UPDATE SET value = CAST(CAST(about.value AS INTEGER) + 1 AS TEXT)"""
+HAS_JOB: Final = "SELECT 1 FROM about WHERE name = 'state'"
 DELETE_LIVE: Final = "DELETE FROM about WHERE name = 'live'"
 """The counts of a running job are those of its session."""
 CREATE_TIMELINES: Final = """CREATE TABLE IF NOT EXISTS timelines

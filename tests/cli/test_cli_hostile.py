@@ -237,6 +237,7 @@ class TestStreams:
         assert (result.returncode, emulator.requests) == (2, 0)
         assert "u?.csv has a name that isn't UTF-8" in result.stderr
         assert "Rename the file" in result.stderr
+        assert not Path(users.parent, "run.sqlite").exists()
         assert shell(f"$SA import {name} --mode update --report {page}").returncode == 1
         assert shell(f"$SA import {users.name} {kept} --report {page}").returncode == 1
         assert shell("$SA job failures run.sqlite --out failed.csv").stderr == ""

@@ -53,6 +53,14 @@ def test_the_same_command_again(call: Call, users: Path, path: Path, emulator: E
     assert emulator.ledger()["sunshine"]["effects"]["create"] == 3
 
 
+def test_a_refused_import_leaves_no_journal(call: Call, users: Path, path: Path) -> None:
+    """Rows that are refused once they are read leave no file behind."""
+    result = call("import", users, "--mode", "create", "--journal", path, "--duplicates", "fail")
+    assert result.exit_code == 2
+    assert "1 rows have the key of an earlier one" in result.stderr
+    assert [*path.parent.iterdir()] == [users]
+
+
 def test_the_next_night(call: Call, users: Path, path: Path) -> None:
     """An upsert with the journal of the last one says what it didn't have to send."""
     call("import", users, "--mode", "upsert", "--journal", path)

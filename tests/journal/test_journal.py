@@ -48,6 +48,29 @@ def test_it_is_for_its_owner_alone(journal: Journal) -> None:
     assert modes == {0o600}
 
 
+@pytest.mark.parametrize("is_there", [False, True])
+@pytest.mark.parametrize("used", [False, True])
+def test_a_journal_that_no_job_has_used(path: Path, *, is_there: bool, used: bool) -> None:
+    """A refused job leaves no file, unless the file was there before, or a job has used it."""
+    if is_there:
+        path.touch()
+    journal = Journal(path)
+    journal.begin_session()
+    if used:
+        journal.describe(state="open")
+    journal.discard()
+    assert [*path.parent.iterdir()] == [path] * (is_there or used)
+
+
+def test_a_journal_that_was_replaced_meanwhile(path: Path) -> None:
+    """A file that somebody has put in the place of the journal stays."""
+    journal = Journal(path)
+    path.unlink()
+    path.touch()
+    journal.discard()
+    assert path.exists()
+
+
 def test_rows_without_a_key_are_found_by_their_line(journal: Journal) -> None:
     """However many there are: none is looked for among all."""
     journal.meet([SourceRow(1, None, b"1")], CREATE)
