@@ -1,5 +1,7 @@
 """Options that several commands share, exit statuses, and the error message of a failed command."""
 
+import ast
+import inspect
 import platform
 import sys
 from collections.abc import Callable, Generator, Mapping
@@ -142,8 +144,26 @@ def _no_type(**_: object) -> None:
     return None
 
 
+def _docstring_of(function: Any) -> str | None:
+    """Return the docstring of *function* in the source: ``python -OO`` keeps no docstrings."""
+    try:
+        tree: Any = ast.parse(inspect.getsource(function))
+    except OSError:  # the source isn't there
+        return None
+    return ast.get_docstring(tree.body[0])
+
+
 class HelpCommand(TyperCommand):
     """A command with plain help."""
+
+    @property
+    def help(self) -> str | None:
+        """The help: the docstring of the function, unless the command was given another text."""
+        return self._help or _docstring_of(self.callback)
+
+    @help.setter  # noqa: A003 - the name is click's
+    def help(self, text: str | None) -> None:
+        self._help = text
 
     def get_params(self, ctx: Any) -> Any:
         """Return the parameters."""

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from types import FunctionType
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 
 from sunshine_async import cli
 from sunshine_async.cli.app import app
+from sunshine_async.cli.options import HelpCommand
 
 PANEL = re.compile(r"^╭─ (.+?) ─*╮\n((?:│.*│\n)+)╰", re.MULTILINE)
 CREDENTIALS = {"--base-url", "--app-id", "--key-id", "--secret-file"}
@@ -99,6 +101,16 @@ def test_each_option_is_listed() -> None:
             groups.setdefault(each.rich_help_panel or "", set()).add(name)
         assert listed.pop(words_of) == groups, words_of
     assert listed == {}
+
+
+def test_the_help_without_docstrings() -> None:
+    """``python -OO`` keeps no docstrings: the source has the help of a command, if the source is there."""
+    sourceless = FunctionType(compile("None", "nowhere", "eval"), {})
+    for path, command in COMMANDS.items():
+        if not hasattr(command, "commands") and path != ("import",):
+            bare = HelpCommand(path[-1], callback=command.callback)
+            assert bare.help == command.help, path
+    assert HelpCommand("x", callback=sourceless).help is None
 
 
 def test_a_shell_completes_commands_and_options() -> None:
