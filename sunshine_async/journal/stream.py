@@ -27,8 +27,12 @@ _HAS_ALIAS: Final = """SELECT
     OR EXISTS (SELECT 1 FROM rows WHERE remote_id = ? AND key <> ?)
     OR EXISTS (SELECT 1 FROM users WHERE doubt <> 0 AND remote_id IS NULL)
     OR EXISTS (SELECT 1 FROM rows WHERE remote_id IS NULL AND (doubt <> 0 OR state IN (0, 1))
-        AND session = ?)"""
-"""True if another key has the id of a user, or may get that id."""
+        AND session = ?)
+    OR EXISTS (SELECT 1 FROM rows WHERE remote_id IS NULL AND doubt <> 0
+        AND state <> 6 AND session < ? AND +number < ?)"""
+"""True if another key has the id of a user, or may get that id, or was before a row in doubt that had
+no id when an earlier session was cut off. The ``+`` keeps the index of sessions in use."""
+_NO_ROW: Final = 2**63 - 1  # greater than all numbers of rows
 _SET_ROW: Final = """UPDATE rows SET state = ?, outcome = ?, code = ?, reason = ?, remote_id = ?,
     doubt = ?, session = ? WHERE number = ?"""
 _SET_SESSION: Final = """UPDATE rows SET state = ?, session = ?,
@@ -194,7 +198,8 @@ class RowMatcher:
         in_session = user.row is not None and user.row.session == self.session
         if in_session or user.remote_id is None:
             return True
-        values = (*(user.remote_id, key) * 2, self.session)
+        number = _NO_ROW if user.row is None else user.row.number
+        values = (*(user.remote_id, key) * 2, self.session, self.session, number)
         [[found]] = self.database.execute(_HAS_ALIAS, values)
         return bool(found)
 

@@ -17,7 +17,9 @@ from sunshine_async import ApiToken, DixaClient, Pace, Retry, jobs
 from sunshine_async.dixa import PatchEndUserInput
 from sunshine_async.emulator import Emulator, Mishap
 from sunshine_async.jobs import DIXA, Duplicates, Ending, JournalError, Mode, Report, open_rows
-from sunshine_async.journal import Found, Journal, State
+from sunshine_async.jobs.source import source_row
+from sunshine_async.journal import Found, Journal, State, Update
+from sunshine_async.rows import Row
 from sunshine_async.testing import ScriptedTransport
 
 pytestmark = [pytest.mark.costly, pytest.mark.usefixtures("instant_waits")]
@@ -441,6 +443,31 @@ class TestSeveralKeys:
 
             assert not report.failed + report.unknown + report.waiting
             assert [user["displayName"] for user in emulator.users("dixa")] == there
+
+    async def test_a_row_in_doubt_that_is_left_out(
+        self, client: DixaClient, emulator: Emulator, path: Path
+    ) -> None:
+        """A row cut off without an id may have changed the user of any later row: that row is sent."""
+        keys = {"email": "a@x.org", "externalId": "a"}
+        rows = [{**keys, "displayName": "A"}, {"externalId": "b", "displayName": "B"}]
+        await run(client, path, rows, Mode.UPSERT)
+        [user, _] = emulator.users("dixa")
+        async with jobs.open(path, client, DIXA, Mode.UPSERT) as job:
+            await job._load([])
+            doubted = source_row(
+                Row(1, {"email": "a@x.org", "displayName": "R"}), job._task, keep_body=False
+            )
+            [row] = job.journal.meet([doubted], job._rules)
+            assert row is not None
+            job.journal.write([Update(row.number, State.BEGUN, 1.0, sent=1, doubt=True)])
+        await client.end_users.patch(
+            user["id"], PatchEndUserInput(display_name="R")
+        )  # and then the kill
+
+        report = await run(client, path, rows, Mode.UPSERT)
+
+        assert (report.unchanged, report.waiting) == (0, 1)
+        assert named(emulator) == ["A", "B"]
 
     async def test_a_row_that_is_tried_again_late(
         self, client: DixaClient, emulator: Emulator, path: Path, file: Path
