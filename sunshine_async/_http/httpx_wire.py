@@ -303,8 +303,14 @@ async def _read_parsed(incoming: httpx.Response, stream: ParserStream) -> Respon
 async def _read(incoming: httpx.Response, limit: int) -> Response:
     """Read the response of a transport without our own parser."""
     headers = dict(incoming.headers)
-    body = BodyDecoder(headers.get("content-encoding"), limit=limit)
+    # a transport such as one that logs has read, and inflated, the body: the stream has no more
+    is_read = incoming.is_stream_consumed and not isinstance(incoming.stream, httpx.ByteStream)
+    encoding = None if is_read else headers.get("content-encoding")
+    body = BodyDecoder(encoding, limit=limit)
     try:
+        if is_read:
+            body.add(incoming.content)
+            return Response(incoming.status_code, headers, body.finish())
         async for piece in cast("httpx.AsyncByteStream", incoming.stream):  # as AsyncClient demands
             body.add(piece)
         return Response(incoming.status_code, headers, body.finish())

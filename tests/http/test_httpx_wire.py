@@ -15,7 +15,7 @@ import httpx
 import pytest
 import respx
 from support.backends import on_both, virtual_on_both
-from support.servers import Peer, always, answer, serving, silent
+from support.servers import Peer, always, answer, answering, serving, silent
 from support.virtual import sleep, until, virtual_on_trio
 from support.wires import body_of, call, sleep_of_the_machine, wired_by_httpx
 
@@ -64,6 +64,24 @@ async def test_gzip_is_inflated() -> None:
     client = client_of(httpx.Response(200, headers=headers, stream=_Pieces(gzip.compress(JANE))))
 
     assert (await client.users.get("1")).id == "1"
+
+
+async def test_an_answer_that_the_transport_has_read() -> None:
+    """A transport of the user that reads the answer first, for a log, gives the same answer."""
+
+    class Reading(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            response = await inner.handle_async_request(request)
+            assert await response.aread() == JANE
+            return response
+
+    packed = answer(gzip.compress(JANE), fields=b"Content-Encoding: gzip\r\n")
+    async with (
+        serving(answering(packed)) as server,
+        httpx.AsyncHTTPTransport() as inner,
+        SunshineClient("app", auth=AUTH, base_url=server.url, transport=Reading()) as client,
+    ):
+        assert (await client.users.get("1")).id == "1"
 
 
 @pytest.mark.parametrize(
