@@ -215,8 +215,9 @@ def _check_duplicates(journal: JobJournal, options: JobOptions) -> None:
     count, first = journal.index()
     if count and options.duplicates is Duplicates.FAIL:
         lines = ", ".join(f"{line} as {before}" for line, before in first)
+        found = "1 row has" if count == 1 else f"{count} rows have"
         message = (
-            f"{count} rows have the key of an earlier one (lines {lines}); nothing was sent. "
+            f"{found} the key of an earlier one (lines {lines}); nothing was sent. "
             "Choose the rows to send: --duplicates last, --duplicates first or --duplicates all"
         )
         raise SourceError(message)

@@ -57,7 +57,7 @@ def test_a_refused_import_leaves_no_journal(call: Call, users: Path, path: Path)
     """Rows that are refused once they are read leave no file behind."""
     result = call("import", users, "--mode", "create", "--journal", path, "--duplicates", "fail")
     assert result.exit_code == 2
-    assert "1 rows have the key of an earlier one" in result.stderr
+    assert "1 row has the key of an earlier one" in result.stderr
     assert [*path.parent.iterdir()] == [users]
 
 

@@ -421,7 +421,7 @@ class TestDuplicates:
     async def test_none(self, client: SunshineClient, path: Path, file: Path) -> None:
         """Where there may be none, nothing is sent, and they are named."""
         write(file, bodies("a", "b", "a"))
-        with pytest.raises(SourceError, match=r"1 rows have the key .* \(lines 3 as 1\)"):
+        with pytest.raises(SourceError, match=r"1 row has the key .* \(lines 3 as 1\)"):
             await run(client, path, file, duplicates=Duplicates.FAIL)
         write(file, bodies("a", "b"))
         report = await run(client, path, file, duplicates=Duplicates.FAIL)
