@@ -44,14 +44,16 @@ def env(emulator: Emulator, emulator_url: str, forked: Command) -> dict[str, str
         "SUNSHINE_KEY_ID": "key-id",
         "SUNSHINE_KEY_SECRET": "the-secret-value",
         "SUNSHINE_BASE_URL": emulator_url,
-        "SA": " ".join(forked),
-        "REAL": " ".join(sized(REAL, forked)),
+        "SA": "\n".join(forked),
+        "REAL": "\n".join(sized(REAL, forked)),
     }
 
 
 @pytest.fixture
 def shell(env: dict[str, str], tmp_path: Path) -> Shell:
     """Run a line of bash in an empty folder, where ``$SA`` is the command, quick to start.
+
+    The words of the command are lines: a folder's name may have spaces.
 
     ``$REAL`` is the command in a process of its own; ``$SA`` is too where the interpreter reads the
     environment at its start. In a small run only a language is read so.
@@ -60,7 +62,7 @@ def shell(env: dict[str, str], tmp_path: Path) -> Shell:
     def run(line: str, **more: str) -> "subprocess.CompletedProcess[str]":
         own = sized(more.keys(), {"LANG"})
         result = subprocess.run(  # noqa: S603 - our own
-            ["/bin/bash", "-c", line], cwd=tmp_path, check=False,
+            ["/bin/bash", "-c", f"IFS=$'\\n'; {line}"], cwd=tmp_path, check=False,
             env={**env, **more, "SA": env["REAL" if own & more.keys() else "SA"]},
             capture_output=True, encoding="utf-8", errors="replace", timeout=PATIENCE,
         )  # fmt: skip
@@ -97,7 +99,7 @@ def journal(call: Call, users: Path, tmp_path: Path) -> Path:
 def start(env: dict[str, str], *arguments: str, **options: Any) -> "subprocess.Popen[str]":
     """Start the command, to be fed and ended by a test."""
     return subprocess.Popen(  # noqa: S603 - our own
-        [*env["SA"].split(), *arguments], env=env, stderr=subprocess.PIPE, text=True, **options,
+        [*env["SA"].split("\n"), *arguments], env=env, stderr=subprocess.PIPE, text=True, **options,
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import gc
 import json
 import os
 import resource
+import shlex
 import signal
 import socket
 import subprocess
@@ -51,7 +52,7 @@ def forking() -> Iterator[str]:
     """Give the path of the launcher, for the length of the block."""
     with TemporaryDirectory() as folder:
         path, launcher = f"{folder}/socket", Path(folder, "python")
-        ask = f"{sys.executable} -I -S {HERE.with_name('forked.py')} {path}"
+        ask = shlex.join([sys.executable, "-I", "-S", str(HERE.with_name("forked.py")), path])
         launcher.write_text(f'#!/bin/sh\nexec {ask} "$@"\n')
         launcher.chmod(0o700)
         env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(HERE.parents[2])}
