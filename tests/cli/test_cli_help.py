@@ -6,6 +6,7 @@ from types import FunctionType
 from typing import Any
 
 import pytest
+import shellingham
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -113,9 +114,10 @@ def test_the_help_without_docstrings() -> None:
     assert HelpCommand("x", callback=sourceless).help is None
 
 
-def test_a_shell_completes_commands_and_options() -> None:
+def test_a_shell_completes_commands_and_options(monkeypatch: pytest.MonkeyPatch) -> None:
     """``--show-completion`` prints the script that ``--install-completion`` installs; both work."""
-    script = CliRunner().invoke(app, ["--show-completion", "bash"], env={"SHELL": "/bin/bash"})
+    monkeypatch.setattr(shellingham, "detect_shell", lambda: ("bash", "/bin/bash"))
+    script = CliRunner().invoke(app, ["--show-completion"])
     words = {"_SUNSHINE_ASYNC_COMPLETE": "complete_bash", "COMP_CWORD": "2"}
     found = CliRunner().invoke(
         app, [], prog_name="sunshine-async", env={**words, "COMP_WORDS": "sunshine-async job "}
