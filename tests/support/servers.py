@@ -13,6 +13,7 @@ from typing import Final, Self, TypeAlias
 
 from attrs import define, field
 from support.certificates import tls
+from support.virtual import settled
 
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _GIVEN_OUT: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
@@ -120,6 +121,9 @@ async def serving(
     try:
         yield server
     finally:
+        for one in listener.sockets:
+            loop.remove_reader(one)
+        await settled()  # the last connection becomes a peer: a closed listener would forget it
         listener.close()
         for task in tasks:
             task.cancel()
