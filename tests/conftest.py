@@ -17,6 +17,7 @@ from support.size import CASES, set_size, sized, some
 
 import sunshine_async
 from sunshine_async._calls import transport
+from sunshine_async._pace.waiting import CLOCK
 from sunshine_async.errors import SunshineError
 
 PACKAGE = Path(sunshine_async.__file__).parent
@@ -98,6 +99,18 @@ def pytest_collection_finish() -> None:
     gc.freeze()
     gc.set_threshold(sized(gc.get_threshold()[0], 50_000))
     gc.enable()
+
+
+@pytest.fixture
+def still_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the library's clock stand still: a busy machine takes no time of a test."""
+    began = CLOCK.now()
+    monkeypatch.setattr(CLOCK, "now", lambda: began)
+
+
+@pytest.fixture
+def instant_waits(still_clock: None, instant_waits: None) -> None:
+    """Make waits of the library instant, as for users; its clock moves by these waits only."""
 
 
 @pytest.fixture(scope="session")

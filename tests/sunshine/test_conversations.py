@@ -73,7 +73,7 @@ async def test_the_look_waits_after_an_uncertain_end() -> None:
 
     await sunshine.conversations.create(BODY, once="uncertain", sent_before=long_ago)
 
-    assert CLOCK.now() - begun == pytest.approx(5, abs=2)
+    assert CLOCK.now() - begun == pytest.approx(5)
     assert methods(requests) == ["POST", "GET", "GET", "GET"]
 
 
