@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 import httpx
 import pytest
+from support.patience import PATIENCE
 from support.servers import unused_port
 from support.size import sized
 from support.virtual import settled, until
@@ -102,7 +103,9 @@ async def test_the_bot(
         await until(lambda: emulator.ledger()["sunshine"]["messages"] == 3)
         await emulator.delivered()
 
-    async with httpx.AsyncClient(auth=("a", "b"), base_url=emulator_url) as client:
+    async with httpx.AsyncClient(
+        auth=("a", "b"), base_url=emulator_url, timeout=PATIENCE
+    ) as client:
         [row] = (await client.get("/v2/apps/demo/conversations?filter[userId]=1")).json()[
             "conversations"
         ]

@@ -16,6 +16,7 @@ import httpx
 import pytest
 from support.deliveries import DELIVERIES, SECRET
 from support.limits import limited
+from support.patience import PATIENCE
 from support.servers import unused_port
 from support.targets import Target
 from typer.testing import CliRunner, Result
@@ -192,7 +193,7 @@ class TestCommands:
         free, has_ended, found = str(unused_port()), Event(), list[int]()
 
         def send() -> None:
-            with httpx.Client(trust_env=False) as client:
+            with httpx.Client(trust_env=False, timeout=PATIENCE) as client:
                 while not has_ended.is_set():
                     with suppress(httpx.ConnectError):
                         client.head(f"http://127.0.0.1:{free}/")

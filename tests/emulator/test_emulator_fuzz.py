@@ -191,7 +191,7 @@ def test_any_control_request_is_answered(path: str, method: str, body: bytes) ->
 @pytest.fixture(scope="module")
 def client() -> Iterator[httpx.Client]:
     """Call an emulator on a socket."""
-    with filled().serve() as base_url, httpx.Client(base_url=base_url) as client:
+    with filled().serve() as base_url, httpx.Client(base_url=base_url, timeout=PATIENCE) as client:
         yield client
 
 

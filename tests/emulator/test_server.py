@@ -35,7 +35,7 @@ def base_url(emulator: Emulator) -> Iterator[str]:
 
 @pytest.fixture
 def app(base_url: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=f"{base_url}/v2/apps/app", headers=AUTH) as client:
+    with httpx.Client(base_url=f"{base_url}/v2/apps/app", headers=AUTH, timeout=PATIENCE) as client:
         yield client
 
 
@@ -113,7 +113,10 @@ def test_async_with(emulator: Emulator, backend: str) -> None:
     """It is served in an async block, on asyncio and trio."""
 
     async def scenario() -> None:
-        async with emulator.serve() as url, httpx.AsyncClient(headers=AUTH) as client:
+        async with (
+            emulator.serve() as url,
+            httpx.AsyncClient(headers=AUTH, timeout=PATIENCE) as client,
+        ):
             answer = await client.post(f"{url}/v2/apps/app/users", json={})
             assert answer.status_code == 201
 
@@ -197,7 +200,7 @@ def test_caller_that_leaves_in_the_middle_is_no_error(
     peer.close()
 
     with emulator.serve() as url:
-        assert httpx.get(f"{url}/_emulator/ledger").json()["requests"] == 0
+        assert httpx.get(f"{url}/_emulator/ledger", timeout=PATIENCE).json()["requests"] == 0
     assert capfd.readouterr() == ("", "")
 
 
@@ -237,9 +240,11 @@ def test_serves_on_several_ports(emulator: Emulator) -> None:
     """One emulator can be served twice, with one state, and again afterwards."""
     with emulator.serve() as one, emulator.serve() as two:
         assert one != two
-        httpx.post(f"{one}/v2/apps/app/users", json={"externalId": "j"}, headers=AUTH)
+        httpx.post(
+            f"{one}/v2/apps/app/users", json={"externalId": "j"}, headers=AUTH, timeout=PATIENCE
+        )
     with emulator.serve() as three:
-        answer = httpx.get(f"{three}/v2/apps/app/users/j", headers=AUTH)
+        answer = httpx.get(f"{three}/v2/apps/app/users/j", headers=AUTH, timeout=PATIENCE)
 
     assert answer.status_code == 200
 
@@ -248,7 +253,7 @@ def test_ipv6(emulator: Emulator) -> None:
     """An IPv6 host is in brackets in the URL."""
     with emulator.serve(host="::1") as url:
         assert url.startswith("http://[::1]:")
-        assert httpx.get(f"{url}/_emulator/ledger").status_code == 200
+        assert httpx.get(f"{url}/_emulator/ledger", timeout=PATIENCE).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -329,9 +334,9 @@ def test_runs_until_a_signal(number: signal.Signals) -> None:
     handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
 
     def caller() -> None:
-        output.flushed.wait(5)
+        assert output.flushed.wait(PATIENCE)
         url = output.getvalue().removeprefix("listening on ").rstrip()
-        seen.append(httpx.get(f"{url}/_emulator/ledger").status_code)
+        seen.append(httpx.get(f"{url}/_emulator/ledger", timeout=PATIENCE).status_code)
         os.kill(os.getpid(), number)
 
     thread = threading.Thread(target=caller)

@@ -11,6 +11,7 @@ import pytest
 from support.emulated import call
 from support.in_process import calling
 from support.limits import few_descriptors
+from support.patience import PATIENCE
 from support.servers import Peer, answer, serving, unused_port
 from support.targets import Target, listening
 from support.virtual import sleep, until, virtual
@@ -419,7 +420,7 @@ class TestSockets:
                 await peer.send(bytes(2**16))
 
         async with serving(pour) as server:
-            emulator = prepared(server.url, webhook_timeout=2.0, webhook_retry=0.001)
+            emulator = prepared(server.url, webhook_timeout=PATIENCE, webhook_retry=0.001)
             emulator.say("app", "1", "Hi")
             [delivery] = await emulator.delivered()
             emulator.close()
@@ -463,7 +464,7 @@ class TestSockets:
         target = Target(statuses=[503] * 5)
         with served(target) as url:
             emulator = prepared(url)
-            async with emulator.serve() as base_url, httpx.AsyncClient() as client:
+            async with emulator.serve() as base_url, httpx.AsyncClient(timeout=PATIENCE) as client:
                 body = {"app_id": "app", "user": "1", "text": "Hi"}
                 answer = await client.post(f"{base_url}/_emulator/say", json=body)
                 assert answer.status_code == 200

@@ -10,6 +10,7 @@ import pytest
 from anyio.abc import TaskStatus
 from anyio.lowlevel import checkpoint
 from support.backends import virtual_on_both
+from support.patience import PATIENCE
 from support.size import sized
 from support.virtual import settled, sleep, virtually
 
@@ -188,12 +189,12 @@ def test_who_leaves_in_one_thread_wakes_who_waits_in_another(backend: str) -> No
     assert pace.enter(0.0)
     other = Thread(target=anyio.run, args=(scenario,), kwargs={"backend": backend}, daemon=True)
     other.start()
-    assert waits.wait(30)
+    assert waits.wait(PATIENCE)
     assert not goes.is_set()
     pace.leave()
 
-    assert goes.wait(30)
-    other.join(30)
+    assert goes.wait(PATIENCE)
+    other.join(PATIENCE)
     assert is_unused(pace)
 
 
@@ -224,7 +225,7 @@ def test_loops_in_two_threads_share_a_pace(backends: tuple[str, str]) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE)
 
     assert len(most) == 400
     assert max(most) <= 2
@@ -298,7 +299,7 @@ async def test_a_batch_does_not_oversleep_the_end_of_a_hold(*, in_thread: bool) 
         if in_thread:
             other = Thread(target=answered)
             other.start()
-            other.join(30)
+            other.join(PATIENCE)
         else:
             answered()
     assert anyio.current_time() - before < 30

@@ -14,6 +14,8 @@ CLOCKS = {"anyio", "asyncio", "time", "trio"}
 SLEEPS = {"sleep", "sleep_until"}
 BOUNDED = {"communicate", "wait", "acquire", "join", "run", "create_connection"}
 """Functions that wait for something certain, for so many seconds at most."""
+REQUESTS = {"Client", "AsyncClient", "get", "post", "head"}
+"""Names of httpx that wait five seconds for an answer, unless told otherwise."""
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
@@ -47,6 +49,13 @@ def hasty(module: ast.Module) -> Iterator[int]:
         match node:
             case ast.Call(ast.Attribute(_, "fail_after"), [ast.Constant()]):
                 yield node.lineno
+            case ast.Call(ast.Attribute(_, "join" | "settimeout"), [ast.Constant(int() | float())]):
+                yield node.lineno
+            case ast.Assert(ast.Call(ast.Attribute(_, "wait"), [ast.Constant()])):
+                yield node.lineno
+            case ast.Call(ast.Attribute(ast.Name("httpx"), name), _, keywords) if name in REQUESTS:
+                if not {"timeout", "transport"} & {one.arg for one in keywords}:
+                    yield node.lineno
             case ast.Call(ast.Attribute(_, name) | ast.Name(name), _, keywords) if name in BOUNDED:
                 for one in keywords:
                     if one.arg == "timeout" and isinstance(one.value, ast.Constant):
@@ -81,7 +90,7 @@ def test_all_waits_have_one_bound() -> None:
     found = [
         f"{file.relative_to(TESTS)}:{line}"
         for file in FILES
-        if re.search("fail_after|timeout *=", file.read_text("utf-8"))
+        if re.search(r"fail_after|timeout|wait\(|join\(|httpx\.", file.read_text("utf-8"))
         for line in hasty(syntax_tree(file))
     ]
 

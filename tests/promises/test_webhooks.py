@@ -157,7 +157,9 @@ async def test_killed_again_and_again(
                 for _ in range(1 if inbox is None else 2)
             ]
             victims = cycle(bots)
-            async with httpx.AsyncClient(headers=HEADERS, trust_env=False) as client:
+            async with httpx.AsyncClient(
+                headers=HEADERS, trust_env=False, timeout=PATIENCE
+            ) as client:
 
                 async def send_next() -> None:
                     nonlocal answered
@@ -203,7 +205,7 @@ async def test_a_disk_that_fills(tmp_path: Path) -> None:
     """A file that can't grow: 503 for the deliveries; with room again all are taken and handled."""
     deliveries = [[message(n, f"c{n}", padding="x" * 5000)] for n in range(60)]
     with running(tmp_path) as bot:
-        async with httpx.AsyncClient(headers=HEADERS, trust_env=False) as client:
+        async with httpx.AsyncClient(headers=HEADERS, trust_env=False, timeout=PATIENCE) as client:
             await bot.deliver(client, [message(1000, "c")])
             pid, no_limit = bot.pid, resource.RLIM_INFINITY
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (200_000, no_limit))

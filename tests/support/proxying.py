@@ -9,6 +9,7 @@ from typing import Final, TypeAlias
 
 import anyio
 from anyio.streams.tls import TLSListener
+from support.patience import PATIENCE
 
 Script: TypeAlias = Callable[[anyio.abc.ByteStream], Awaitable[None]]
 JANE: Final = b'HTTP/1.1 201 Created\r\nContent-Length: 21\r\n\r\n{"user": {"id": "1"}}'
@@ -43,7 +44,7 @@ def handshaking(context: ssl.SSLContext) -> Iterator[tuple[int, list[bytes]]]:
         with suppress(OSError):
             while True:
                 link, _ = listener.accept()
-                link.settimeout(5)
+                link.settimeout(PATIENCE)
                 with link, suppress(OSError):
                     secure = context.wrap_socket(
                         link, server_side=True, do_handshake_on_connect=False
