@@ -704,7 +704,7 @@ class TestHooks:
         first, second = Recorder(), Recorder()
         client = client_of([(200, USER)] * 3, first)
         await client.with_options(hooks=[second]).users.get("1")
-        await client.with_options(timeout=1.0).users.get("1")
+        await client.with_options(timeout=60.0).users.get("1")
         await client.with_options(hooks=[]).users.get("1")
 
         assert (len(first.told), len(second.told)) == (4, 4)

@@ -14,6 +14,7 @@ import anyio
 import httpx
 import pytest
 from support.certificates import tls
+from support.patience import PATIENCE
 from support.virtual import until
 
 from sunshine_async import (
@@ -399,7 +400,7 @@ class TestViews:
         """A view has other options, and the same connections, pace and tally."""
         transport = ScriptedTransport([503, FOUND, FOUND])
         client = SunshineClient("app", auth=AUTH, transport=transport)
-        quick = client.with_options(retry=Retry(max_attempts=1), timeout=1.0)
+        quick = client.with_options(retry=Retry(max_attempts=1), timeout=4.0)
 
         with pytest.raises(Exception, match="503"):
             await quick.users.get("1")
@@ -410,8 +411,8 @@ class TestViews:
         assert quick.with_options(pace=Pace(rate=5)).pace.rate == 5
         assert quick.base_url == client.base_url
         assert client.tally.requests == 3
-        assert quick._transport.timeout.total == 1.0
-        assert quick._transport.timeout.connect == 1.0
+        assert quick._transport.timeout.total == 4.0
+        assert quick._transport.timeout.connect == 4.0
         assert client._transport.timeout.connect == 5.0
 
     async def test_closing_a_view_closes_nothing(self) -> None:
@@ -511,7 +512,7 @@ def test_calls_of_a_closed_loop_hold_no_connection(lane: Lane, lease: Any) -> No
         url = f"http://127.0.0.1:{server.getsockname()[1]}"  # nobody answers there
         client = SunshineClient(
             "app", auth=BasicAuth("id", "secret"), base_url=url, pace=pace, max_connections=3,
-            timeout=0.1, retry=Retry(max_attempts=1),
+            timeout=PATIENCE, retry=Retry(max_attempts=1),
         )  # fmt: skip
 
         wire = cast("Any", client._transport.wire).socket_wire  # not httpx, though a mock is loaded
@@ -528,8 +529,9 @@ def test_calls_of_a_closed_loop_hold_no_connection(lane: Lane, lease: Any) -> No
 
         async def again() -> None:
             async with client:
+                hasty = client.with_options(timeout=httpx.Timeout(PATIENCE, read=0.1))
                 with pytest.raises(RequestTimeoutError):
-                    await client.users.get("jane")
+                    await hasty.users.get("jane")
 
         def in_flight() -> list[int]:
             return [client._transport.slots._in_flight, *pace.snapshot().in_flight.values()]

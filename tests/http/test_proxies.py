@@ -478,7 +478,7 @@ async def test_no_socket_is_left_where_tls_never_ends() -> None:
             auth=AUTH,
             base_url="https://127.0.0.1:1",
             proxy=f"https://127.0.0.1:{port}",
-            timeout=0.2,
+            timeout=1.0,
             retry=Retry(max_attempts=1),
         ) as client:
             with pytest.raises(ConnectError, match="took too long"):
@@ -527,7 +527,7 @@ async def test_silent_proxy_is_named_at_the_end_of_the_time(
             auth=AUTH,
             base_url="https://127.0.0.1:1",
             proxy=url_of(port),
-            timeout=0.2,
+            timeout=1.0,
             retry=Retry(max_attempts=1),
         ) as client,
     ):

@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator
 import pytest
 from support.clients import sunshine
 from support.clusters import PAUSE
+from support.patience import PATIENCE
 
 from sunshine_async import SunshineClient
 from sunshine_async.emulator import Emulator
+from sunshine_async.jobs import job
 from sunshine_async.jobs.cluster import Cluster, open_cluster
 from sunshine_async.journal.postgres_database import PostgresPlace, parse_place
 
@@ -20,6 +22,12 @@ async def client(
     client_on = getattr(request.module, "client_on", sunshine)
     async with client_on(emulator.transport()) as client:
         yield client
+
+
+@pytest.fixture
+def full_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a batch be full before it is sent, however long a busy machine reads the rows."""
+    monkeypatch.setattr(job, "_LINGER", PATIENCE)
 
 
 @pytest.fixture

@@ -26,8 +26,9 @@ from sunshine_async.jobs import (
     dry_run,
     open_rows,
 )
+from sunshine_async.jobs import job as job_module
 
-pytestmark = pytest.mark.usefixtures("instant_waits")
+pytestmark = pytest.mark.usefixtures("instant_waits", "full_batches")
 NOBODY = "00000000-0000-4000-8000-000000000001"
 
 
@@ -181,9 +182,10 @@ class TestParcels:
 
     @pytest.mark.slow
     async def test_a_slow_pipe_is_not_waited_for(
-        self, client: DixaClient, emulator: Emulator
+        self, client: DixaClient, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """What has come goes out before a request is full, where more is slow to come."""
+        monkeypatch.setattr(job_module, "_LINGER", 0.01)
         out, into = os.pipe()
         job = Job(client, DIXA, Mode.CREATE)
         with os.fdopen(out, "rb", buffering=0) as pipe, os.fdopen(into, "wb", buffering=0) as feed:

@@ -22,7 +22,7 @@ from sunshine_async.journal import Found, Journal, State, Update
 from sunshine_async.rows import Row
 from sunshine_async.testing import ScriptedTransport
 
-pytestmark = [pytest.mark.costly, pytest.mark.usefixtures("instant_waits")]
+pytestmark = [pytest.mark.costly, pytest.mark.usefixtures("instant_waits", "full_batches")]
 CREATE = "postEndusersBulk"
 LIST = "getEndusers"
 LOST = Mishap(reset=True, when="after", operation=CREATE)

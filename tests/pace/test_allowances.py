@@ -7,6 +7,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -249,19 +250,25 @@ def test_a_state_that_changes_all_the_time_is_an_error(
             store.lease("key", make)
 
 
-def test_redis_without_an_answer_is_an_error_soon(tmp_path: Path) -> None:
+def test_redis_without_an_answer_is_an_error_soon(
+    tmp_path: Path, patient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A server that is gone, or stopped, is an error within the timeout."""
     with pytest.raises(redis.ConnectionError):
         RedisAllowance(f"redis://127.0.0.1:{unused_port()}").lease("key", request())
     with redis_server(tmp_path) as server, redis.Redis.from_url(server.url) as client:
-        store = RedisAllowance(server.url)
-        store.lease("key", request())
+        RedisAllowance(server.url).lease("key", request())
+        monkeypatch.setattr(redis_allowance, "TIMEOUT", 0.2)
+        store, found = RedisAllowance(server.url), list[Lease]()
         server.process.send_signal(signal.SIGSTOP)
         with pytest.raises(redis.TimeoutError):
             store.lease("key", request())
         server.process.send_signal(signal.SIGCONT)
         assert client.ping()  # and is awake
-        assert store.lease("key", request()).interactive == 0
+        while not found:
+            with suppress(redis.TimeoutError, TimeoutError):  # of a machine as slow as that
+                found.append(store.lease("key", request()))
+        assert found[0].interactive == 0
 
 
 def test_an_error_of_a_url_tells_no_password() -> None:

@@ -58,7 +58,7 @@ class Memory(Allowance):
     def lease(self, key: str, make: Callable[[float], LeaseRequest]) -> Lease:
         """Return a lease, or raise an error."""
         self.entered.set()
-        assert self.go_on.wait(10)
+        assert self.go_on.wait(PATIENCE)
         if self.is_lost:
             raise ConnectionResetError
         self.leases += 1
@@ -85,7 +85,7 @@ def rate_of(pace: Pace) -> SharedRate:
     return pace.shared_rate
 
 
-async def test_paces_of_a_store_share_the_rate() -> None:
+async def test_paces_of_a_store_share_the_rate(still_clock: None) -> None:
     """Two paces get the tokens of one bucket, in both lanes."""
     store = Memory()
     first, second = (Pace(rate=0.001, burst=4, shared=store) for _ in range(2))
@@ -150,8 +150,8 @@ async def test_paces_learn_a_rate_together() -> None:
     await call(second)
     await until(lambda: store.pools[POOL]["rate"] is not None)
     await call(first)
+    await until(lambda: first.snapshot().found is not None)
 
-    assert first.snapshot().found is not None
     assert first.snapshot().rate is not None
 
 
@@ -247,7 +247,7 @@ async def test_a_lost_store_leaves_what_was_learnt() -> None:
     pace, _ = Pace(shared=store), None
     await call(pace)
     pool = store.pools[POOL]
-    pool.update(rate=36.0, curve=CURVE, holder="another", held_at=pool["at"])
+    pool.update(rate=36.0, curve=CURVE, holder="another", held_at=pool["at"] + PATIENCE)
     rate_of(pace)._event.set()
     await until(lambda: rate_of(pace).ceiling == 40)
     rate_of(pace)._members = 4
@@ -265,7 +265,7 @@ async def learnt_pool(store: Memory) -> Pace:
     await call(pace)
     pool = store.pools[POOL]
     curve = {**CURVE, "top": 6.0, "bottom": 40.0, "is_doubling": True}
-    pool.update(rate=40.0, curve=curve, holder="another", held_at=pool["at"])
+    pool.update(rate=40.0, curve=curve, holder="another", held_at=pool["at"] + PATIENCE)
     rate_of(pace)._event.set()
     await until(lambda: rate_of(pace).ceiling == 6)
     return pace
