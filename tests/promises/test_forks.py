@@ -76,7 +76,7 @@ def test_a_server_ends_with_its_tests() -> None:
         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
     ) as process:  # fmt: skip
         assert process.stdout is not None
-        port, folder = process.stdout.readline().split()
+        port, folder = process.stdout.readline().rstrip().split(maxsplit=1)
         process.kill()
     end, is_up = time.monotonic() + PATIENCE, True
     while is_up:
