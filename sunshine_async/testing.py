@@ -66,7 +66,7 @@ need ``asyncio_mode = auto`` below ``[pytest]`` in ``pytest.ini``, or the anyio 
 - `sunshine_client`, `smooch_client`, `dixa_client`: clients of the emulator.
 - `instant_waits`: waits of the library take no time in the test.
 
-Async tests and sync tests can use the fixtures. Mocks of httpx (respx, pytest-httpx, vcr) work with
+Async tests and sync tests can use the fixtures. Mocks of httpx (respx, pytest-httpx, vcrpy from 8 on) work with
 the clients without any setting.
 """
 

@@ -45,7 +45,6 @@ def model_schema(kind: type[object], handler: "GetCoreSchemaHandler") -> "CoreSc
                 )
                 for wire, name in fields_by_wire(kind).items()
             },
-            cls_name=kind.__name__,
             extra_behavior="allow",
         )
     finally:
