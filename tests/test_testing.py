@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from functools import wraps
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ import pytest
 import respx
 from pytest_httpx import HTTPXMock
 from support.patience import PATIENCE
+from support.servers import unused_port
 
 from sunshine_async import (
     BasicAuth,
+    ConfigurationError,
     ConnectError,
     ConnectionLostError,
     DixaClient,
@@ -248,6 +251,16 @@ interactions:
                 assert (await client.users.create(UserCreateBody())).id == "1"
 
         assert played.play_count == 1
+
+    async def test_a_vcr_that_would_be_bypassed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """In a cassette of vcrpy 7, which wraps a method of httpx's clients, nothing is sent."""
+        import_module("vcr")
+        unused = f"http://127.0.0.1:{unused_port()}"
+        send = httpx.AsyncClient._send_single_request
+        monkeypatch.setattr(httpx.AsyncClient, "_send_single_request", wraps(send)(lambda: None))
+
+        with pytest.raises(ConfigurationError, match=r"install vcrpy>=8"):
+            await SunshineClient("app", auth=AUTH, base_url=unused).users.get("1")
 
     @pytest.mark.httpx_mock(assert_all_requests_were_expected=False)
     async def test_words_of_pytest_httpx(self, httpx_mock: HTTPXMock) -> None:

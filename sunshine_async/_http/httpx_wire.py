@@ -324,6 +324,17 @@ def is_mocked() -> bool:
     return "respx" in loaded or "pytest_httpx" in loaded or "vcr" in loaded
 
 
+def check_cassette() -> None:
+    """Raise `ConfigurationError` in a cassette of vcrpy 7 or older: a call would reach the service.
+
+    Such a vcrpy plays the calls of httpx's own clients, and none of a transport.
+    """
+    patched = vars(httpx.AsyncClient)["_send_single_request"]
+    if "vcr" in sys.modules and hasattr(patched, "__wrapped__"):
+        message = "the cassette plays no call of this client, which would be sent: install vcrpy>=8"
+        raise ConfigurationError(message)
+
+
 def is_mock_error(error: Exception) -> bool:
     """Return True if *error* is the report of a test's mock: the text is for the test's author."""
     return isinstance(error, AssertionError) or type(error).__module__.startswith("vcr.")

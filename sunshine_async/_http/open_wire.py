@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 import httpx
 
 from sunshine_async._http.certificates import check_named_certificates, shared_ssl_context
-from sunshine_async._http.httpx_wire import HttpxWire, is_mocked
+from sunshine_async._http.httpx_wire import HttpxWire, check_cassette, is_mocked
 from sunshine_async._http.messages import (
     Headers,
     Request,
@@ -171,7 +171,11 @@ class WireSelector:
     def send(
         self, request: Request, headers: Headers, timeout: Timeout, progress: SendProgress
     ) -> Sending:
-        wire = self._httpx_wire if is_mocked() or not in_asyncio_task() else self.socket_wire
+        if is_mocked():
+            check_cassette()
+            wire = self._httpx_wire
+        else:
+            wire = self.socket_wire if in_asyncio_task() else self._httpx_wire
         return wire.send(request, headers, timeout, progress)
 
     async def aclose(self) -> None:
