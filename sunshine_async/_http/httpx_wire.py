@@ -329,7 +329,7 @@ def check_cassette() -> None:
 
     Such a vcrpy plays the calls of httpx's own clients, and none of a transport.
     """
-    patched = vars(httpx.AsyncClient)["_send_single_request"]
+    patched = getattr(httpx.AsyncClient, "_send_single_request", None)
     if "vcr" in sys.modules and hasattr(patched, "__wrapped__"):
         message = "the cassette plays no call of this client, which would be sent: install vcrpy>=8"
         raise ConfigurationError(message)
