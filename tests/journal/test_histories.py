@@ -342,7 +342,7 @@ class History:
         """Check that nothing is sent by a session that is refused, and that it had to be."""
         self.log.append(f"   refused: {reason}")
         assert not self.store.requests
-        assert not options["accept_changed_source"] or "have the key of an earlier" in reason
+        assert not options["accept_changed_source"] or "the key of an earlier" in reason
 
     async def _send(self, job: jobs.JournaledJob, *, stream: bool, broken: int | None) -> Report:
         if stream:
