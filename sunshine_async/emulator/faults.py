@@ -198,8 +198,11 @@ ScriptedFault: TypeAlias = Mishap | httpx.TransportError
 
 
 def _check_fault(fault: object) -> None:
-    """Raise `AssertionError`, which fails the caller's test, for a *fault* of another type."""
-    if not isinstance(fault, httpx.TransportError):
+    """Raise `AssertionError`, which fails the caller's test, for a *fault* of another type.
+
+    None stands for a usual answer.
+    """
+    if not isinstance(fault, httpx.TransportError | None):
         message = (
             f"emulator.faults has a {type(fault).__name__}: script a Mishap, such as "
             'Mishap(status=503), or an error of httpx, such as httpx.ReadTimeout("")'
