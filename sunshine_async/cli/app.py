@@ -241,10 +241,8 @@ def emulator(
     with exit_on_error():
         try:
             from sunshine_async.emulator import Emulator, WebhookFaults  # noqa: PLC0415 - it is an extra
-            from sunshine_async.emulator.emulator import check_port  # noqa: PLC0415
         except ImportError as error:
             raise ConfigurationError(str(error)) from None
-        check_port(port)
         share, is_on = webhook_faults, bool(webhook_faults)
         faults = WebhookFaults(twice=share, lost=share, late=0.3 * is_on, batch=10 if is_on else 1)
         Emulator(

@@ -14,7 +14,7 @@ from attrs import define, field, frozen
 from sunshine_async import ConfigurationError, WebhookError
 from sunshine_async.cli.options import Status
 from sunshine_async.cli.streams import emit, emit_line, escape_controls, json_line
-from sunshine_async.emulator.emulator import check_port, run_server
+from sunshine_async.emulator.emulator import run_server
 from sunshine_async.emulator.webhook_sender import send_bodies
 from sunshine_async.journal.file import make_private, open_private
 from sunshine_async.webhooks import DixaWebhooks, SmoochWebhooks, SunshineWebhooks
@@ -50,7 +50,6 @@ def run_listener(service: str, secret: str, record: Path | None, port: int) -> N
     parser = PARSERS[service](secret)
     file = None
     if record is not None:
-        check_port(port)
         file = open_private(record, os.O_WRONLY | os.O_APPEND)
         make_private(record)
     try:

@@ -185,11 +185,6 @@ def run_server(app: Any, *, port: int, host: str = "127.0.0.1") -> None:
             signal.signal(number, handler)
 
 
-def check_port(port: int, *, host: str = "127.0.0.1") -> None:
-    """Raise `ConfigurationError` if listening fails now: before a command makes a file."""
-    _bind(host, port).close()
-
-
 def _announce(base_url: str) -> None:
     sys.stdout.write(f"listening on {base_url}\n")
     sys.stdout.flush()

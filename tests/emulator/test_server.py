@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from itertools import pairwise
 from typing import Any
 
@@ -20,7 +21,7 @@ from support.limits import few_descriptors
 from support.patience import PATIENCE
 
 from sunshine_async.emulator import Emulator, Mishap
-from sunshine_async.emulator.server import UvicornServer, without_offer
+from sunshine_async.emulator.server import UvicornServer, start_thread, without_offer
 from sunshine_async.errors import ConfigurationError
 
 AUTH = {"authorization": "Bearer anything"}
@@ -297,6 +298,20 @@ def test_a_start_without_free_descriptors_ends() -> None:
     assert ends[0].startswith("can't listen on 127.0.0.1 port 0: Too many open files")
     assert ends[1] == "the emulator can't start: [Errno 24] Too many open files"
     assert ends[-1] == ""
+
+
+def test_a_later_error_of_a_thread_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error after the start is the thread's own, as usual."""
+    ready, seen = Future[None](), list[threading.ExceptHookArgs]()
+    monkeypatch.setattr(threading, "excepthook", seen.append)
+
+    def run() -> None:
+        ready.set_result(None)
+        raise LookupError
+
+    start_thread("later", run, ready).join()
+
+    assert [each.exc_type for each in seen] == [LookupError]
 
 
 def test_too_many_connections_are_said_once(caplog: pytest.LogCaptureFixture) -> None:
