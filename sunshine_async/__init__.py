@@ -50,7 +50,13 @@ the field. A visitor waits at most *deadline* seconds, pauses and retries includ
     from fastapi import FastAPI, HTTPException, Request
     from fastapi.responses import JSONResponse
 
-    from sunshine_async import NotFoundError, Retry, SunshineClient, SunshineError
+    from sunshine_async import (
+        BadRequestError,
+        NotFoundError,
+        Retry,
+        SunshineClient,
+        SunshineError,
+    )
     from sunshine_async.sunshine import User, UserCreateBody
 
     client = SunshineClient(retry=Retry(deadline=10.0))
@@ -74,7 +80,7 @@ the field. A visitor waits at most *deadline* seconds, pauses and retries includ
     async def create(body: UserCreateBody) -> User:
         try:
             return await client.users.upsert(body)
-        except ValueError as error:  # no externalId, or a value that JSON can't hold
+        except (ValueError, BadRequestError) as error:  # such as a body without externalId
             raise HTTPException(422, str(error)) from error
 
 

@@ -253,7 +253,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if exc is not None and not self._secure:
-            read_rest(self, self._transport)
+            read_rest(self, self, self._transport)
         if refuses_client(exc) and not self._used:  # no request of the connection was read
             self.fail(*connect_failure(exc, f"connecting to {self._peer}"))
         elif self.state is not _CLOSED:
@@ -335,16 +335,27 @@ def watch_readable(transport: asyncio.BaseTransport) -> Callable[[], object]:
     return known or _watch_descriptor(transport.get_extra_info("socket").fileno())
 
 
-def read_rest(reader: asyncio.BufferedProtocol, transport: asyncio.BaseTransport) -> None:
+def read_rest(
+    connection: Connection, reader: asyncio.BufferedProtocol, transport: asyncio.BaseTransport
+) -> None:
     """Hand to *reader* the bytes that came before an error of *transport*: perhaps the answer.
 
     A server may answer before the end of a request, and close the connection. The next write fails
-    then, and the event loop reads no more.
+    then, and the event loop reads no more. Once *connection* is closed, nothing more is read.
     """
     descriptor = transport.get_extra_info("socket").fileno()
-    with suppress(OSError, AttributeError):  # no more bytes; Windows has no readv
-        while count := os.readv(descriptor, [reader.get_buffer(-1)]):
-            reader.buffer_updated(count)
+    while connection.state is not _CLOSED:
+        count = _read_at_once(descriptor, reader.get_buffer(-1))
+        if not count:
+            return
+        reader.buffer_updated(count)
+
+
+def _read_at_once(descriptor: int, buffer: Any) -> int:
+    """Return the count of bytes read into *buffer*: 0 where no more came, and on Windows."""
+    with suppress(OSError, AttributeError):  # Windows has no readv
+        return os.readv(descriptor, [buffer])
+    return 0
 
 
 def _readable_by_poll(descriptor: int) -> Callable[[], object]:

@@ -48,7 +48,7 @@ class ForkSafeLock:
 
 
 _CLOCK_ID: Final = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
-_time_awake_or_not: Callable[[], float] = (
+_boot_time: Callable[[], float] = (
     time.monotonic if _CLOCK_ID is None else partial(time.clock_gettime, _CLOCK_ID)
 )
 """Clock that goes on while the machine sleeps: of Linux, else of macOS; Windows has no other."""
@@ -66,4 +66,4 @@ class SleepWatch:
         return self._slept - before > 1  # the two clocks are read one after the other
 
     def _seconds(self) -> float:
-        return _time_awake_or_not() - time.monotonic()
+        return _boot_time() - time.monotonic()

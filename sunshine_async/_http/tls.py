@@ -78,7 +78,7 @@ class TlsTransport(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._is_open:
             if exc is not None:
-                read_rest(self, cast("asyncio.Transport", self._transport))
+                read_rest(self._connection, self, cast("asyncio.Transport", self._transport))
             self._connection.connection_lost(self._error or exc)
             del self._connection  # which refers to this object: 80 KB would wait for the collector
         else:

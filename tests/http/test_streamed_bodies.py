@@ -3,6 +3,8 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from support.certificates import tls
@@ -11,7 +13,7 @@ from support.servers import Peer, always, answer, serving, silent
 from support.virtual import until, virtual
 from support.wires import AMPLE, call, hand, pool_of, wired
 
-from sunshine_async._http.connection import Call
+from sunshine_async._http.connection import Call, ConnectionState, read_rest
 from sunshine_async._http.messages import Failure, Response, StreamedBody
 from sunshine_async.errors import Fault
 
@@ -161,6 +163,20 @@ class TestEnds:
 
         assert isinstance(reply, Response)
         assert (reply.status, reply.body) == (413, b"no")
+
+    def test_nothing_is_read_behind_an_early_answer(self) -> None:
+        """After the answer the connection is closed, and a peer that sends on is not listened to."""
+        near, far = socket.socketpair()
+        with near, far:
+            far.sendall(b"answer" * 9)
+            connection: Any = SimpleNamespace(state=ConnectionState.WAITING)
+            transport: Any = SimpleNamespace(get_extra_info=lambda _: near)
+            reader: Any = SimpleNamespace(
+                get_buffer=lambda _: bytearray(6),
+                buffer_updated=lambda _: setattr(connection, "state", ConnectionState.CLOSED),
+            )
+            read_rest(connection, reader, transport)
+            assert near.recv(99) == b"answer" * 8
 
     async def test_early_answer_in_a_task_that_was_cancelled(self) -> None:
         """A call that a task makes once it has been cancelled, to tidy up, gets its answer as well."""

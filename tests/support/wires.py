@@ -139,5 +139,5 @@ def _is_socket(link: Path) -> bool:
 
 def sleep_of_the_machine(monkeypatch: pytest.MonkeyPatch, *, seconds: float) -> None:
     """Let the machine sleep: the clock of event loops stands still, and another goes on."""
-    on = fork._time_awake_or_not
-    monkeypatch.setattr(fork, "_time_awake_or_not", lambda: on() + seconds)
+    on = fork._boot_time
+    monkeypatch.setattr(fork, "_boot_time", lambda: on() + seconds)
