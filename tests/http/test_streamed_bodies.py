@@ -167,6 +167,7 @@ class TestEnds:
     def test_nothing_is_read_behind_an_early_answer(self) -> None:
         """After the answer the connection is closed, and a peer that sends on is not listened to."""
         near, far = socket.socketpair()
+        near.setblocking(False)  # noqa: FBT003 - as the event loop does
         with near, far:
             far.sendall(b"answer" * 9)
             connection: Any = SimpleNamespace(state=ConnectionState.WAITING)
