@@ -61,21 +61,20 @@ class OneCall(CallState):
         while True:
             last = reply
             if self._start_at_once(last) or await self._wait_for_turn(last):
-                sending: Sending | None = None
                 try:
                     limits = context.timeout.cap(cast("float", self.deadline) - self.began_at)
                     self.authorization = context.auth.current() or ""
                     if not self.authorization:
                         limits = await self._fetch_token(limits)
                     try:
-                        sending = self._send(limits, last)
-                        reply = await sending
-                        sending = None  # holds the request: not for the next wait, nor an error
+                        self.sending = self._send(limits, last)
+                        reply = await self.sending
+                        self.sending = None  # holds the request: not for the next wait
                         if self.sent_at is not None:
                             self._tell(reply, self.sent_at)
                         reply = self._record(reply)
                     except BaseException as error:
-                        self._abandon(sending, error, handled)
+                        self._abandon(error, handled)
                         raise
                 finally:
                     self._leave()
@@ -203,10 +202,9 @@ class OneCall(CallState):
             wire = FencedWire(wire, lease)
         return wire.send(request, headers, limits, progress)
 
-    def _abandon(
-        self, sending: Sending | None, error: BaseException, handled: BaseException | None
-    ) -> None:
-        """End a *sending* that has no reply because of *error*, without the frames of the wire."""
+    def _abandon(self, error: BaseException, handled: BaseException | None) -> None:
+        """End the sending, which has no reply because of *error*, without the frames of the wire."""
+        sending, self.sending = self.sending, None
         try:
             if sending is not None:
                 sending.close()

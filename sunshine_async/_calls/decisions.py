@@ -17,7 +17,7 @@ from sunshine_async._calls.retry import (
     fault_of,
     retry_after_in,
 )
-from sunshine_async._http.messages import Failure, Request, Response, SendProgress
+from sunshine_async._http.messages import Failure, Request, Response, Sending, SendProgress
 from sunshine_async._pace import Lane
 from sunshine_async._pace.breaker import Sign
 from sunshine_async._pace.evidence import limit_in_headers
@@ -106,6 +106,7 @@ class CallState(SendProgress):
     probe_result: str = ""
     """The result of the last probe sent instead of this call, as the reason of an error."""
     observer: "CallObserver | None" = None
+    sending: Sending | None = field(default=None, init=False)
     started: bool = field(default=False, init=False)
     """True from the first byte on, unless the reply says that the service has not acted."""
 

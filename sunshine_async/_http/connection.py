@@ -6,6 +6,7 @@ import select
 from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import suppress
 from enum import Enum
+from functools import partial
 from math import inf
 from typing import Any, Final, Protocol, cast
 
@@ -13,13 +14,13 @@ from attrs import define, field
 
 from sunshine_async._http.failures import connect_failure, is_clean_end, name_of, refuses_client
 from sunshine_async._http.messages import Failure, Response, SendProgress, Timeout
-from sunshine_async._http.response_parser import ResponseParser
+from sunshine_async._http.response_parser import PlainResponseReader, ResponseParser
 from sunshine_async._http.response_parts import InvalidResponseError
 from sunshine_async.errors import Fault
 
+READ_BYTES: Final = 64 * 1024
+"""The most bytes of one read; a TLS record is 17 KiB at most."""
 _PIECE_SIZE: Final = 64 * 1024
-_FIRST_READ: Final = 4 * 1024
-_LARGEST_READ: Final = 64 * 1024
 _MOMENT: Final = 0.01  # seconds to read an answer that is there
 
 
@@ -58,13 +59,23 @@ class Call:
         return self.reply.done() or (waiter is not None and waiter.cancelled())
 
     def set_reply(self, reply: Response | Failure) -> None:
-        """Wake the caller with *reply*; do nothing after an earlier reply or a cancellation."""
+        """Wake the caller with *reply*; do nothing after an earlier reply or a cancellation.
+
+        This call ends here, and not with the caller's turn: the event loop makes an object for that
+        turn. So the answers of a loop's pass add nothing to what the garbage collector counts. It
+        would visit all objects of all calls in flight with each 700 answers: 4 µs a call at 1,000.
+        """
         if not self.reply.done():
+            self.progress.sending = None
             self.reply.set_result(reply)
 
 
 class ConnectionOwner(Protocol):
     """Owner of connections and of the calls that wait for one: a pool."""
+
+    plain_reader: PlainResponseReader
+    read_buffer: memoryview
+    """Room for the bytes of one read: all connections share it, so that it stays in the cache."""
 
     def cancel(self, call: Call) -> None:
         """Remove *call* from the queue, or close the connection that carries *call*."""
@@ -110,16 +121,15 @@ class Connection(asyncio.BufferedProtocol):
     CLOSED also follows a failure, and a response with ``Connection: close`` or more bytes behind.
     """
 
-    def __init__(self, owner: ConnectionOwner, peer: str, *, limit: int, secure: bool) -> None:
+    def __init__(self, owner: ConnectionOwner, peer: str, *, secure: bool) -> None:
         self.state: ConnectionState = _CLOSED
         self.idle_since = 0.0
         self._owner: Final = owner
+        self._buffer: Final = owner.read_buffer
         self._peer: Final = peer
         self._secure: Final = secure
         self._used = False
         """True once a byte of an answer has come."""
-        self._limit: Final = limit
-        self._buffer = memoryview(bytearray(_FIRST_READ))
         self._loop: Final = asyncio.get_running_loop()
         self._call: Call | None = None
         self._unsent = memoryview(b"")
@@ -133,7 +143,7 @@ class Connection(asyncio.BufferedProtocol):
         """The latest end of a time limit at which an answer was there to be read."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._parser = ResponseParser(limit=self._limit)  # not before: many a connect fails
+        self._parser = ResponseParser(self._owner.plain_reader)  # not before: many a connect fails
         self._transport = cast("asyncio.Transport", transport)
         self._readable = watch_readable(transport)
         self.state = _IDLE
@@ -220,7 +230,7 @@ class Connection(asyncio.BufferedProtocol):
             call.connection = None
             call.set_reply(self._parser.refusal or Failure(fault, reason))
 
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the buffer grows as needed
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - one size
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -230,8 +240,6 @@ class Connection(asyncio.BufferedProtocol):
         self._used = True
         self._last_activity = self._loop.time()
         data = self._buffer[:nbytes].tobytes()
-        if nbytes == len(self._buffer) < _LARGEST_READ:
-            self._buffer = memoryview(bytearray(2 * nbytes))
         try:
             response = self._parser.feed(data)
         except InvalidResponseError as error:
@@ -361,7 +369,7 @@ def _read_at_once(descriptor: int, buffer: Any) -> int:
 def _readable_by_poll(descriptor: int) -> Callable[[], object]:
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
-    return lambda: poll.poll(0)
+    return partial(poll.poll, 0)
 
 
 def _readable_by_select(descriptor: int) -> Callable[[], object]:

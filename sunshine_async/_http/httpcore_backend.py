@@ -14,7 +14,7 @@ import httpx
 
 from sunshine_async._http.failures import has_unread, is_clean_end, restrict_tls
 from sunshine_async._http.httpx_parts import ParserStream
-from sunshine_async._http.response_parser import ResponseParser
+from sunshine_async._http.response_parser import PlainResponseReader, ResponseParser
 from sunshine_async._http.response_parts import StaleConnectionError, StreamEndError
 
 
@@ -72,7 +72,8 @@ class _HttpcoreStream(httpcore.AsyncNetworkStream, ParserStream):
             self._has_read = False
             self.response = None
             if method.isalpha() and method != b"CONNECT":  # the words of SOCKS have bytes below 32
-                self._parser = self._parser or ResponseParser(limit=self._limit)
+                if self._parser is None:
+                    self._parser = ResponseParser(PlainResponseReader(limit=self._limit))
                 self._parser.expect(method.decode("ascii"))
         await self._stream.write(buffer, timeout)
 
@@ -110,6 +111,7 @@ class _HttpcoreStream(httpcore.AsyncNetworkStream, ParserStream):
         parser, self._parser = self._parser, None
         if parser is not None:
             parser.close()
+            parser.plain.close()
         await self._stream.aclose()
 
     def get_extra_info(self, info: str) -> Any:

@@ -126,11 +126,13 @@ SENT_NOTE: Final = "{endpoint} had left: the service may have acted on it"
 class SendProgress:
     """Progress of an attempt, for the code that cancels the attempt."""
 
-    __slots__ = ("started",)
+    __slots__ = ("sending", "started")
 
     def __init__(self) -> None:
         self.started = False
         """True as soon as a byte of the request may have been sent."""
+        self.sending: Sending | None = None
+        """The sending, where the waiting caller keeps it here: the wire lets go of it with the reply."""
 
     @property
     def may_start(self) -> bool:

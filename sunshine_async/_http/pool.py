@@ -12,7 +12,7 @@ from math import inf
 from typing import Final, cast
 from urllib.parse import urlsplit
 
-from sunshine_async._http.connection import Call, Connection, ConnectionState
+from sunshine_async._http.connection import READ_BYTES, Call, Connection, ConnectionState
 from sunshine_async._http.dialer import Dialer, Origin
 from sunshine_async._http.failures import CHECK, NONE_FREE
 from sunshine_async._http.fork import SleepWatch, renew_after_fork
@@ -28,14 +28,14 @@ from sunshine_async._http.messages import (
     reply_to,
 )
 from sunshine_async._http.proxy import Proxy
+from sunshine_async._http.response_parser import PlainResponseReader
 from sunshine_async.errors import Fault
 
 _FRAMING_HEADERS: Final = frozenset({"connection", "content-length", "host", "transfer-encoding"})
 _FIELD: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t\x20-\x7e\x80-\xff]*\r\n")
 _BODY_EXPECTED: Final = frozenset({"POST", "PUT", "PATCH"})
 _REQUEST_LINE: Final = re.compile(r"[A-Z]+ /[\x21-\x7e]* HTTP/1\.1\r\n")
-_MAX_HEADER_BLOCKS: Final = 16
-_MAX_REQUEST_LINES: Final = 64
+_MAX_CACHED: Final = 64  # request lines, and blocks of headers
 _BRIEF: Final = 0.1  # seconds idle, as between calls of a batch: no look for a sleep
 
 
@@ -64,12 +64,13 @@ class Pool:
         self.lifetime: Final = self._close_with_loop()
         self._origin: Final = origin
         self._target: Final = f"{origin}{f' through the proxy {proxy.name}' if proxy else ''}"
-        self._max_response_bytes: Final = max_response_bytes
+        self.plain_reader = PlainResponseReader(limit=max_response_bytes)
+        self.read_buffer = memoryview(bytearray(READ_BYTES))
         self._keepalive_expiry: Final = keepalive_expiry
         self._dialer: Final = Dialer(origin, make_context, proxy)
         self._loop: Final = asyncio.get_running_loop()
         self._queue: Final[OrderedDict[Call, None]] = OrderedDict()
-        self._idle: Final[OrderedDict[Connection, None]] = OrderedDict()
+        self._idle: Final[dict[Connection, None]] = {}
         self._connecting: Final[set[asyncio.Task[Connection | Failure]]] = set()
         self._connections: Final[set[Connection]] = set()
         self._free_slots = max_connections
@@ -155,6 +156,7 @@ class Pool:
                 for connection in list(self._connections):
                     connection.fail(Fault.LOST, "the client was closed before the answer came")
                 await asyncio.sleep(0)
+            self.plain_reader.close()
 
     def _open_connections(self) -> None:
         """Open a connection for every waiting call, as far as slots are free."""
@@ -176,8 +178,7 @@ class Pool:
         return next(islice(reversed(self._queue), after, None))
 
     def _make_connection(self) -> Connection:
-        origin = self._origin
-        return Connection(self, str(origin), limit=self._max_response_bytes, secure=origin.secure)
+        return Connection(self, str(self._origin), secure=self._origin.secure)
 
     async def _dial(self, seconds: float | None) -> Connection | Failure:
         """Return a new connection, or the failure to connect within *seconds*."""
@@ -346,7 +347,7 @@ class SocketWire:
         if not _REQUEST_LINE.fullmatch(line):
             message = "the method or the target can't be written as a request line"
             raise ValueError(message)
-        if len(self._request_lines) >= _MAX_REQUEST_LINES:
+        if len(self._request_lines) >= _MAX_CACHED:
             self._request_lines.clear()
         encoded = self._request_lines[line] = line.encode("ascii")
         return encoded
@@ -360,7 +361,7 @@ class SocketWire:
                 message = "a header can't be written: invalid characters, or a name that we set"
                 raise ValueError(message)
             lines.append(line)
-        if len(self._header_blocks) >= _MAX_HEADER_BLOCKS:
+        if len(self._header_blocks) >= _MAX_CACHED:
             self._header_blocks.clear()
         block = "".join(lines).encode("latin-1")
         self._header_blocks[id(headers)] = headers, block  # keeps the mapping, and so the id

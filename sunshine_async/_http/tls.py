@@ -17,9 +17,6 @@ from sunshine_async._http.connection import (
     watch_readable,
 )
 
-_READ: Final = 32 * 1024
-"""Bytes of a read: more than a whole TLS record."""
-
 
 class TlsTransport(asyncio.BufferedProtocol):
     """TLS for *connection*: the protocol of a TCP transport, and the transport of *connection*.
@@ -42,7 +39,7 @@ class TlsTransport(asyncio.BufferedProtocol):
             self._incoming, self._outgoing, server_hostname=host, session=session
         )
         self._decrypt: Final = cast("Callable[[int, memoryview], int]", self.tls.read)
-        self._buffer: Final = memoryview(bytearray(_READ))
+        self._buffer: Final = connection.get_buffer(-1)
         self._transport: asyncio.Transport | None = None
         self._is_open = False
         """True after the handshake."""
@@ -80,7 +77,7 @@ class TlsTransport(asyncio.BufferedProtocol):
             if exc is not None:
                 read_rest(self._connection, self, cast("asyncio.Transport", self._transport))
             self._connection.connection_lost(self._error or exc)
-            del self._connection  # which refers to this object: 80 KB would wait for the collector
+            del self._connection  # which refers to this object: 40 KB would wait for the collector
         else:
             self._error = self._error or exc or ConnectionResetError()
             self._handshake_ended.set()

@@ -158,25 +158,25 @@ class TestRequest:
         assert len(server.peers) == 1
 
     @pytest.mark.parametrize("secure", [False, True])
-    async def test_large_answer_is_read_in_larger_and_larger_pieces(self, *, secure: bool) -> None:
-        """What an answer is read into grows as it is filled, up to a bound, and nothing is lost."""
-        body = os.urandom(2**20 - 1)
+    async def test_large_answers_at_once(self, *, secure: bool) -> None:
+        """Connections share what they read into, and yet each has its own answer, whole."""
+        bodies = {b"/%d" % number: os.urandom(2**20 - number) for number in range(5)}
 
         async def script(peer: Peer) -> None:
             while request := await peer.request():
-                await peer.send(answer(body if b"/large" in request else b"small"))
+                await peer.send(answer(bodies[request.split(b" ")[1]]))
 
         served = serving(script, tls=tls().server if secure else None)
         async with served as server, wired(server.url) as wire:
-            assert await body_of(wire) == b"small"
-            [connection] = pool_of(wire)._connections
-            assert len(connection.get_buffer(-1)) == 4 * 2**10
-            replies = [await call(wire, target="/large") for _ in range(2)]
-            assert [getattr(reply, "body", None) for reply in replies] == [body, body]
-            assert len(connection.get_buffer(-1)) == 64 * 2**10
-            assert await body_of(wire) == b"small"
+            for _ in range(2):
+                replies = await asyncio.gather(
+                    *(call(wire, target=target.decode()) for target in bodies)
+                )
+                assert [getattr(reply, "body", None) for reply in replies] == [*bodies.values()]
+            connections = pool_of(wire)._connections
+            assert len({id(connection.get_buffer(-1)) for connection in connections}) == 1
 
-        assert len(server.peers) == 1
+        assert len(server.peers) == len(bodies)
 
 
 class TestPool:

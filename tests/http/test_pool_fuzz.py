@@ -1,7 +1,7 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Final, TypeAlias
 
@@ -16,7 +16,7 @@ from support.wires import body_of, call, pool_of, wired
 
 from sunshine_async._http.messages import Failure, Response
 from sunshine_async._http.pool import SocketWire
-from sunshine_async._http.response_parser import ResponseParser
+from sunshine_async._http.response_parser import PlainResponseReader, ResponseParser
 from sunshine_async._http.response_parts import InvalidResponseError
 
 Read: TypeAlias = tuple[int, bytes]
@@ -101,9 +101,11 @@ def pieces(draw: st.DrawFn) -> list[bytes]:
     return [raw[a:b] for a, b in pairwise([0, *sorted(cuts), len(raw)]) if a < b]
 
 
-def ours(parts: Sequence[bytes]) -> tuple[Read | None, str]:
+def ours(
+    parts: Iterable[bytes], plain: PlainResponseReader | None = None
+) -> tuple[Read | None, str]:
     """Return what we read, or else why not."""
-    reader = ResponseParser(limit=2**16)
+    reader = ResponseParser(plain or PlainResponseReader(limit=2**16))
     try:
         for part in parts:
             if (found := reader.feed(part)) is not None:
@@ -158,6 +160,31 @@ def test_pieces_make_no_difference(parts: list[bytes]) -> None:
     whole = b"".join(parts)
     assert ours(parts)[0] == ours([whole] if whole else [])[0]
     assert ours([whole[at : at + 1] for at in range(len(whole))])[0] == ours(parts)[0]
+
+
+@settings(max_examples=sized(300, 37), deadline=None, derandomize=True)
+@given(st.lists(pieces(), min_size=1, max_size=4), st.data())
+def test_connections_that_share_a_reader(streams: list[list[bytes]], data: st.DataObject) -> None:
+    """Each connection's answer is read as if it were the only one, in whatever order pieces come."""
+    plain, found = PlainResponseReader(limit=2**16), list[tuple[Read | None, str]]()
+
+    def others(parts: Sequence[bytes]) -> Iterator[bytes]:
+        """Yield *parts*, and let answers of other connections come between them."""
+        for part in parts:
+            if streams and data.draw(st.booleans()):
+                read_next()
+            yield part
+
+    def read_next() -> None:
+        parts = streams.pop()
+        alone = ours(parts)
+        found.append(alone)
+        assert ours(others(parts), plain) == alone
+
+    while streams:
+        read_next()
+    assert found
+    assert plain.read(ANSWERS[0]) is not None  # the reader goes on
 
 
 @settings(max_examples=sized(60, 7), deadline=None, derandomize=True)

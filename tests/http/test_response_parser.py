@@ -6,7 +6,7 @@ from support.servers import Peer, answer, answering, serving
 from support.wires import body_of, call, wired
 
 from sunshine_async._http.messages import Response
-from sunshine_async._http.response_parser import ResponseParser
+from sunshine_async._http.response_parser import PlainResponseReader, ResponseParser
 from sunshine_async._http.response_parts import InvalidResponseError, read_head
 
 CHUNKED: Final = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -213,7 +213,7 @@ def test_each_end_of_a_line_that_a_version_of_llhttp_takes(end: bytes) -> None:
 
 def fed(data: bytes, size: int) -> Response | None:
     """Return the response to *data*, parsed in pieces of *size* with bodies of 1,000 bytes at most."""
-    parser, response = ResponseParser(limit=1000), None
+    parser, response = ResponseParser(PlainResponseReader(limit=1000)), None
     while data and response is None:
         response, data = parser.feed(data[:size]), data[size:]
     return response
@@ -231,7 +231,7 @@ def test_a_response_in_one_piece_is_bounded_too(size: int) -> None:
 
 def test_each_plain_response_is_read_in_the_cheap_way() -> None:
     """The headers of a later response of a connection aren't decoded for a limit either."""
-    parser = ResponseParser(limit=1000)
+    parser = ResponseParser(PlainResponseReader(limit=1000))
     for _ in range(3):
         parser.expect("GET")
         response = parser.feed(answer())
