@@ -2,7 +2,7 @@
 
 import sqlite3
 from contextlib import closing
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 
 import anyio
@@ -17,9 +17,11 @@ from support.size import sized
 from sunshine_async import Pace
 from sunshine_async.emulator import Emulator, Mishap
 from sunshine_async.jobs import SUNSHINE, Job, Mode, Report, Row
+from sunshine_async.jobs import timeline as timeline_module
 from sunshine_async.jobs.report import coarse_quantile
 from sunshine_async.jobs.timeline import (
     PARTS,
+    SAVE_EVERY,
     SHORTEST,
     Part,
     Recorder,
@@ -189,6 +191,88 @@ def test_timelines_of_the_same_time_are_one() -> None:
     assert len(runs[0].parts) <= PARTS
     assert parallel([]) == []
     assert len(parallel([Timeline(1.0, [], None)])[0].parts) == 1
+
+
+def test_a_part_of_a_run_lies_where_it_was() -> None:
+    """Rows count in the middle of their time, and waits in all of it; the seconds are the run's."""
+    first = Timeline(0.0, [Part(6.0, failed=1), Part(6.0, held=6.0)])
+    second = Timeline(3.0, [Part(6.0, unknown=2, held=3.0), Part(3.0, throttled=5)])
+
+    [run] = parallel([first, second])
+
+    assert len(run.parts) == PARTS
+    assert {round(part.seconds, 9) for part in run.parts} == {0.1}
+    places = {
+        name: [place for place, part in enumerate(run.parts) if getattr(part, name)]
+        for name in ("failed", "unknown", "throttled", "held")
+    }
+    assert (places["failed"], places["unknown"]) == ([30], [60])
+    assert places["throttled"] == [104]
+    assert places["held"] == [*range(30, PARTS)]
+    assert run.parts[59].held < run.parts[91].held
+    assert max(part.held for part in run.parts) <= 0.1
+    assert total_of(run.parts).not_done == 3
+
+
+@pytest.mark.parametrize(("start", "runs"), [(15.0, 1), (15.1, 2)])
+def test_a_run_ends_after_ten_seconds_without_a_job(start: float, runs: int) -> None:
+    """A job that begins up to ten seconds after the end of the last one belongs to the same run."""
+    short, long = Timeline(1.0, [Part(1.0)]), Timeline(0.0, [Part(2.0), Part(3.0)])
+
+    assert len(parallel([short, Timeline(start, [Part(1.0)]), long])) == runs
+
+
+def test_a_short_sample_joins_the_part_before() -> None:
+    """A part is full where the next sample would leave most of itself outside."""
+    timeline = Timeline(width=1.0)
+    for seconds in (0.75, 0.5, 0.49, 0.01):
+        timeline.add(Part(seconds))
+
+    assert [part.seconds for part in timeline.parts] == [0.75, 1.0]
+
+
+def test_the_longest_timeline_halves() -> None:
+    """A timeline has `PARTS` parts at most; one more makes each two neighbours a single part."""
+    timeline = Timeline()
+    for number in range(PARTS):
+        timeline.add(Part(1.0, done=number))
+    before = len(timeline.parts)
+    timeline.add(Part(1.0, done=PARTS))
+
+    assert before == PARTS
+    assert [part.done for part in timeline.parts[:2]] == [1, 5]
+    assert [part.done for part in timeline.parts[-2:]] == [2 * PARTS - 3, PARTS]
+
+
+def test_a_run_is_saved_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The journal gets the timeline at the start, and then every few seconds, with the last sample."""
+    saved: list[float] = []
+    report = Report(seconds=7.0)
+    paused = iter([4.0])  # of an earlier job of the same pace
+    recorder = Recorder(
+        report,
+        lambda: evolve(Pace(rate=9).snapshot(), throttled_seconds=next(paused, 6.0), found=8.0),
+    )
+    recorder.save = lambda text: saved.append(report.seconds)
+    monkeypatch.setattr(timeline_module, "time", lambda: 100.0)
+
+    recorder.begin()
+    for tenths in range(1, 130):
+        report.seconds = 7.0 + tenths / 10
+        recorder.record()
+    recorder.end()
+    parts = len(recorder.timeline.parts)
+    recorder.end()
+
+    assert len(recorder.timeline.parts) == parts  # no part without seconds
+    assert (report.paused, report.limit, report.found) == (2.0, 9.0, None)  # it is declared
+    assert recorder.timeline.parts[-1].rate == 9.0
+    assert recorder.timeline.started_at == 100.0
+    assert saved[0] == 7.0
+    pauses = [later - before for before, later in pairwise(saved)]
+    assert all(SAVE_EVERY <= pause <= SAVE_EVERY + 1 for pause in pauses), saved
+    assert len(saved) == 3
+    assert total_of(recorder.timeline.parts).seconds == pytest.approx(12.9)
 
 
 @pytest.mark.parametrize(("rate", "found"), [(9.0, 10.0), (12.0, 10.0), (20.0, None), (None, None)])
