@@ -1,7 +1,7 @@
 """Operations of a service as values: encode the request, decode the answer or the error. No I/O."""
 
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from functools import cached_property
@@ -137,8 +137,9 @@ class Endpoint(Generic[B, R]):
     read_back: ReadBack | None = field(kw_only=True, default=None)
     faults: Mapping[int, Fault] = field(kw_only=True, factory=dict[int, Fault])
     """Statuses with a meaning special to this operation; these go before the rule `fault_of`."""
-    advice: Mapping[int, str] = field(kw_only=True, factory=dict[int, str])
-    """The next step after a status, in place of the usual one; after a lost answer the usual stands."""
+    advice: Mapping[int | str, str] = field(kw_only=True, factory=dict[int | str, str])
+    """The next step after a status, or an error code of the service, in place of the usual one; after
+    a lost answer the usual stands."""
     max_json_bytes: int = field(kw_only=True, default=MAX_JSON_BYTES)
 
     @cached_property
@@ -268,7 +269,7 @@ class Endpoint(Generic[B, R]):
         if 300 <= status < 400:  # noqa: PLR2004 - 3xx
             errors = (ErrorDetail("redirect", _NOT_FOLLOWED),)
         if advice is None and not maybe_applied:
-            advice = self.advice.get(status)
+            advice = self.advice_for(status, errors)
         foreign = is_foreign(response)
         if foreign and 400 <= status < 500 and status not in _SAME_OF_A_GATEWAY:  # noqa: PLR2004
             advice = _OF_A_GATEWAY
@@ -286,6 +287,11 @@ class Endpoint(Generic[B, R]):
         if foreign:
             error.is_foreign = True
         return error
+
+    def advice_for(self, status: int, errors: Iterable[ErrorDetail]) -> str | None:
+        """Return the next step that `advice` has for *errors*, or else for *status*."""
+        keys: list[int | str] = [detail.code for detail in errors if detail.code is not None]
+        return next((self.advice[key] for key in [*keys, status] if key in self.advice), None)
 
     def _read(self, response: Response) -> R:
         if response.body_error:

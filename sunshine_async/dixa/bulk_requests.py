@@ -76,6 +76,11 @@ TAKEN: Final[Mapping[str, ErrorDetail]] = {
     "phone_number": ErrorDetail("PhoneNumberExists", "another end user has the phone number"),
 }
 """Unique fields, in the order of looking up: the service's code, and the finding of a look-up."""
+IF_TAKEN: Final[Mapping[int | str, str]] = {
+    "EmailExists": "end_users.list(email=...) finds that end user, end_users.upsert changes it",
+    "PhoneNumberExists": "end_users.list(phone=...) finds that end user, end_users.upsert changes it",
+}
+"""The next step after these codes."""
 
 AMBIGUOUS: Final = ErrorDetail(
     "AmbiguousMatch", "its external id, e-mail address and phone number lead to several end users"
@@ -156,11 +161,21 @@ class BulkRequest(Generic[B]):
                 maybe_applied=True,
             )
         fields = {"code": error.type, "message": error.message or None}
+        errors = error_details(_codec.encode(fields), self.hidden)
         return error_class(status)(
             status,
             endpoint=endpoint,
-            errors=error_details(_codec.encode(fields), self.hidden),
+            errors=errors,
+            advice=self.endpoint.advice_for(status, errors),
             maybe_applied=not isinstance(error, REFUSED),
+        )
+
+    def taken(self, name: str) -> BadRequestError:
+        """Return the error of an item if another end user has the value of the unique field *name*."""
+        errors = (TAKEN[name],)
+        advice = self.endpoint.advice_for(BAD_REQUEST, errors)
+        return BadRequestError(
+            BAD_REQUEST, endpoint=str(self.endpoint), errors=errors, advice=advice
         )
 
 
@@ -215,8 +230,7 @@ class BulkCreate:
             if any(may_hold(user, body) for user in recent):
                 return self.request.result(None)
             if users:
-                endpoint = str(self.request.endpoint)
-                return BadRequestError(BAD_REQUEST, endpoint=endpoint, errors=(TAKEN[name],))
+                return self.request.taken(name)
         return None
 
 

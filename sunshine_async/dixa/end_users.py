@@ -16,7 +16,7 @@ from sunshine_async.bulk import Items, Outcomes
 from sunshine_async.bulk import batching as batches
 from sunshine_async.bulk.batching import Limits, Sender
 from sunshine_async.dixa import upserts
-from sunshine_async.dixa.bulk_requests import BulkCreate, BulkRequest, item_size
+from sunshine_async.dixa.bulk_requests import IF_TAKEN, BulkCreate, BulkRequest, item_size
 from sunshine_async.dixa.conversations import Conversation, ListEndUserConversationsOutput
 from sunshine_async.dixa.matching import all_keys, match_changes, match_creates, unique_keys
 from sunshine_async.dixa.models import (
@@ -55,7 +55,7 @@ CREATE: Final = Endpoint(
     "POST", _ALL, operation="postEndusers",
     accepts=CreateEndUserInput, returns=EndUser, inside="data", ok=(201,),
     replay=Replay.UNSAFE,  # without e-mail and phone number nothing prevents a second end user
-    max_json_bytes=MAX_BATCH_BYTES,
+    max_json_bytes=MAX_BATCH_BYTES, advice=IF_TAKEN,
 )  # fmt: skip
 GET: Final[Endpoint[None, EndUser]] = Endpoint(
     "GET", _ONE, operation="getEndusersUserid",
@@ -66,12 +66,12 @@ PATCH: Final = Endpoint(
     "PATCH", _ONE, operation="patchEndusersUserid",
     accepts=PatchEndUserInput, returns=EndUser, inside="data",
     replay=Replay.IDEMPOTENT,  # the values are absolute
-    max_json_bytes=MAX_BATCH_BYTES,
+    max_json_bytes=MAX_BATCH_BYTES, advice=IF_TAKEN,
 )  # fmt: skip
 UPDATE: Final = Endpoint(
     "PUT", _ONE, operation="putEndusersUserid",
     accepts=UpdateEndUserInput, returns=EndUser, inside="data",
-    replay=Replay.IDEMPOTENT, max_json_bytes=MAX_BATCH_BYTES,
+    replay=Replay.IDEMPOTENT, max_json_bytes=MAX_BATCH_BYTES, advice=IF_TAKEN,
 )  # fmt: skip
 ANONYMIZE: Final[Endpoint[None, AnonymizationRequest]] = Endpoint(
     "PATCH", _ONE + "/anonymize", operation="patchEndusersUseridAnonymize",
@@ -97,17 +97,17 @@ CREATE_BULK: Final = Endpoint(
     "POST", _ALL + "/bulk", operation="postEndusersBulk",
     accepts=CreateEndUsersInput, returns=_Outcomes, inside="data", ok=(201,),
     replay=Replay.UNSAFE,
-    max_json_bytes=MAX_BATCH_BYTES,
+    max_json_bytes=MAX_BATCH_BYTES, advice=IF_TAKEN,
 )  # fmt: skip
 PATCH_BULK: Final = Endpoint(
     "PATCH", _ALL, operation="patchEndusers",
     accepts=BulkPatchEndUsersInput, returns=_Outcomes, inside="data",
-    replay=Replay.IDEMPOTENT, max_json_bytes=MAX_BATCH_BYTES,
+    replay=Replay.IDEMPOTENT, max_json_bytes=MAX_BATCH_BYTES, advice=IF_TAKEN,
 )  # fmt: skip
 UPDATE_BULK: Final = Endpoint(
     "PUT", _ALL, operation="putEndusers",
     accepts=BulkUpdateEndUsersInput, returns=_Outcomes, inside="data",
-    replay=Replay.IDEMPOTENT, max_json_bytes=MAX_BATCH_BYTES,
+    replay=Replay.IDEMPOTENT, max_json_bytes=MAX_BATCH_BYTES, advice=IF_TAKEN,
 )  # fmt: skip
 ENDPOINTS: Final = (
     LIST, CREATE, GET, PATCH, UPDATE, ANONYMIZE, ANONYMIZATION, PATCH_CUSTOM_ATTRIBUTES,

@@ -37,7 +37,7 @@ _USER: Final = _USERS + "/{user_id}"
 _CHANNELS: Final = _USER + "/channels"
 _OVERLAPS: Final[Mapping[int, Fault]] = {409: Fault.OVERLAPPED}
 """A change of a user meets 409 while another change of the same user is under way."""
-_IN_TURN: Final = {
+_IN_TURN: Final[dict[int | str, str]] = {
     409: "Another call is changing the user: send a user's changes one after another"
 }
 _CHANGEABLE: Final = tuple(each.name for each in fields(AppUserUpdate))

@@ -124,6 +124,7 @@ class TestRefused:
         failed, done = await created(emulator, NEW, CreateEndUserInput(display_name="B"))
 
         assert code(failed) == "EmailExists"
+        assert "end_users.list(email=...) finds that end user" in str(failed.error)
         assert isinstance(failed, Failed)
         assert isinstance(failed.error, BadRequestError)
         assert isinstance(done, Done)
@@ -230,6 +231,7 @@ class TestLost:
 
         assert isinstance(outcome, Failed)
         assert code(outcome) == "EmailExists"
+        assert "end_users.list(email=...) finds that end user" in str(outcome.error)
 
     async def test_the_phone_number_is_looked_at_too(self) -> None:
         """Where the e-mail is free and the number another's, it has failed for that."""

@@ -178,10 +178,12 @@ async def test_a_duplicate_has_its_code() -> None:
     with pytest.raises(BadRequestError, match="EmailExists") as caught:
         await client.end_users.create(NEW)
     assert caught.value.code == "EmailExists"
+    assert "end_users.upsert changes it" in str(caught.value)
 
     with pytest.raises(BadRequestError) as caught:
         await client.end_users.patch(ID, PatchEndUserInput())
     assert [one.code for one in caught.value.errors] == ["EmailExists", "PhoneNumberExists"]
+    assert "end_users.list(email=...) finds" in caught.value.advice
 
 
 @pytest.mark.parametrize(
