@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 from support.certificates import tls
 from support.patience import PATIENCE
-from support.servers import Blocking, Peer, always, answer, serving, silent, slowly
+from support.servers import Blocking, Peer, always, answer, serving, silent, slowly, unused_port
 from support.virtual import sleep, until, virtual
 from support.wires import (
     body_of,
@@ -25,6 +25,7 @@ from support.wires import (
 from sunshine_async._http import connection as connection_module
 from sunshine_async._http.certificates import shared_ssl_context
 from sunshine_async._http.connection import Call, Connection
+from sunshine_async._http.dialer import Dialer
 from sunshine_async._http.fork import _renew_all
 from sunshine_async._http.messages import Failure, Response, SendProgress
 from sunshine_async._http.pool import Pool, SocketWire
@@ -272,16 +273,22 @@ class TestPool:
     @virtual
     async def test_idle_connection_expires(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A connection that no call has used for *keepalive_expiry* seconds is closed."""
-        gone: list[Connection] = []
+        gone: dict[Connection, float] = {}
+
+        def forget(connection: Connection) -> None:
+            gone[connection] = asyncio.get_running_loop().time() - connection.idle_since
+            Pool.forget(pool, connection)
+
         async with serving(always) as server, wired(server.url, keepalive_expiry=0.3) as wire:
             await asyncio.gather(body_of(wire), body_of(wire))
             pool = pool_of(wire)
-            monkeypatch.setattr(pool, "forget", lambda it: [gone.append(it), Pool.forget(pool, it)])
+            monkeypatch.setattr(pool, "forget", forget)
             older, newer = pool._idle
             await sleep(0.02)
             await body_of(wire)
             await until(lambda: not pool._connections)
-            assert gone == [older, newer]
+            assert [*gone] == [older, newer]
+            assert [*gone.values()] == pytest.approx([0.3, 0.3])
             assert newer.idle_since - older.idle_since >= 0.01
             assert pool._expiry is None
 
@@ -475,6 +482,56 @@ class TestCancellation:
             assert await body_of(wire) == b"0"
 
         assert len(server.peers) == 1
+
+    async def test_each_failed_connection_fails_one_call(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Where nothing can be connected, each call ends by an attempt of its own, in order."""
+        dialed: list[int] = []
+        ended: list[int] = []
+        dial = Dialer.dial
+
+        async def counted(dialer: Dialer, *arguments: Any) -> Connection | Failure:
+            dialed.append(len(ended))
+            return await dial(dialer, *arguments)
+
+        async def fail(number: int) -> None:
+            assert isinstance(await call(wire), Failure)
+            ended.append(number)
+
+        monkeypatch.setattr(Dialer, "dial", counted)
+        async with wired(f"http://127.0.0.1:{unused_port()}", max_connections=2) as wire:
+            await asyncio.gather(*map(fail, range(5)))
+            assert not pool_of(wire)._queue
+
+        assert ended == [*range(5)]
+        assert len(dialed) == 5
+
+    async def test_failed_connection_fails_no_one_whose_connection_is_coming(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A call goes on where another's connection fails, and that call has been cancelled."""
+        failed, go_on = asyncio.Event(), asyncio.Event()
+        turns = [failed, go_on]
+        dial = Dialer.dial
+
+        async def delayed(dialer: Dialer, *arguments: Any) -> Connection | Failure:
+            turn = turns.pop(0)
+            await turn.wait()
+            if turn is failed:
+                return Failure(Fault.UNSENT, "it failed")
+            return await dial(dialer, *arguments)
+
+        monkeypatch.setattr(Dialer, "dial", delayed)
+        async with serving(always) as server, wired(server.url, max_connections=2) as wire:
+            gone, other = (asyncio.create_task(body_of(wire)) for _ in range(2))
+            await until(lambda: not turns)
+            gone.cancel()
+            failed.set()
+            await until(lambda: len(pool_of(wire)._connecting) == 1)
+            assert not other.done()
+            go_on.set()
+            assert await other == b"0"
 
     async def test_failed_connection_without_a_caller_fails_no_one(self) -> None:
         """A connection that fails when nobody waits for it only gives its place back."""
