@@ -68,6 +68,7 @@ from sunshine_async.cli.options import (
     number,
     option,
     show_version,
+    termination_signals,
 )
 from sunshine_async.cli.output import Printer
 from sunshine_async.cli.report_file import ReportFile
@@ -116,12 +117,13 @@ app.add_typer(webhooks, name="webhooks")
 def run() -> None:
     """Run the command line of the process, and exit with the status of the command."""
     open_streams()
-    # as an error, so that files are put in order
-    before = signal.signal(signal.SIGTERM, SignalInterrupt.handle)
+    # as errors, so that files are put in order
+    handlers = {one: signal.signal(one, SignalInterrupt.handle) for one in termination_signals()}
     try:
         app()
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         emit(sys.stderr, "")
         try:
             emit(sys.stdout, "")
@@ -262,7 +264,7 @@ A message (Sunshine only): a row has a text, and a conversationId or the user's 
 
 Each row ends as done, failed (the service doesn't have the row), unknown (the service may have the row, or not) or bad (the row couldn't be read, and nothing was sent).
 
-Exit status: 0 all done; 1 some rows were not; 2 could not start; 3 given up (credentials refused, service gone, --max-failures, no room for the journal); 130 or 143 interrupted: no more rows are taken, and calls under way get --grace seconds to end.
+Exit status: 0 all done; 1 some rows were not; 2 could not start; 3 given up (credentials refused, service gone, --max-failures, no room for the journal); 129, 130 or 143 interrupted: no more rows are taken, and calls under way get --grace seconds to end.
 
 With --cluster the parts of the file go to all machines that run sunshine-async worker, and this command waits for the end. The workers have the credentials and the rate.
 

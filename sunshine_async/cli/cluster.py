@@ -3,7 +3,6 @@
 import logging
 import os
 import shlex
-import signal
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing, suppress
 from functools import partial
@@ -30,11 +29,12 @@ from sunshine_async.cli.options import (
     exit_on_error,
     journal_place,
     number,
+    open_signals,
     option,
 )
 from sunshine_async.cli.output import Printer
 from sunshine_async.cli.report_file import ReportFile, journal_page, line_of
-from sunshine_async.cli.run_job import ImportPlan, JobResult
+from sunshine_async.cli.run_job import ImportPlan, JobResult, write_all, write_page
 from sunshine_async.cli.services import ConnectionOptions, find_service
 from sunshine_async.jobs import RowFile, partition
 from sunshine_async.journal import JournalAwayError, JournalQueries, Place, open_reader
@@ -136,14 +136,12 @@ def _report(place: Place, page: ReportFile | None, printer: Printer) -> int:
     with closing(import_module("sunshine_async.jobs.cluster_reader").open_import(place)) as reader:
         report, part = reader.total(), reader.plan.part
         made = None if page is None else journal_page(reader, show_data=page.show_data)
-    printer.print_report(
-        report, missing=0, file=reader.plan.source, service=part.service, mode=part.mode.value,
-        parts=reader.progress,
+    about = partial(
+        printer.print_report, report, missing=0, file=reader.plan.source, service=part.service,
+        mode=part.mode.value, parts=reader.progress,
     )  # fmt: skip
-    if page is not None and made is not None:
-        page.write(made)
-        printer.print_note(f"Report: {page.path}")
-    return JobResult(report, read=report.rows + report.waiting).status
+    written = write_all(about, partial(write_page, page, made, printer))
+    return JobResult(report, read=report.rows + report.waiting).status or written
 
 
 def _news(state: Any, before: Any, place: Any) -> Iterator[str]:
@@ -200,7 +198,7 @@ def worker(
 
     A worker that can run no part ends at once, and leaves the parts for other workers: credentials are missing or refused, the app is not that of the other workers, or the service is gone.
 
-    Exit status: 2 could not start; 3 can run no part; 130 or 143 interrupted.
+    Exit status: 2 could not start; 3 can run no part; 129, 130 or 143 interrupted.
     """
     with exit_on_error(Status.GAVE_UP):
         connection = ConnectionOptions(
@@ -233,7 +231,7 @@ async def _work(
 
     async def watch() -> None:
         nonlocal status
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
+        with open_signals() as received:
             async for caught in received:
                 if status:
                     leave(SIGNAL_STATUS + caught)

@@ -42,7 +42,7 @@ from sunshine_async import (
 )
 from sunshine_async._calls.client import Client
 from sunshine_async.cli.demo_data import DemoUsers, make_end_users, make_users
-from sunshine_async.cli.options import SIGNAL_STATUS, Status
+from sunshine_async.cli.options import SIGNAL_STATUS, Status, open_signals
 from sunshine_async.cli.output import Printer
 from sunshine_async.cli.run_job import run_job
 from sunshine_async.jobs import DIXA, SUNSHINE, Job, Mode, Problem, Report, Service, open_rows
@@ -96,7 +96,7 @@ _Check: TypeAlias = tuple[bool, str]
 
 @define
 class SignalRouter:
-    """Route SIGINT and SIGTERM to the running job, or without a job cancel the demonstration."""
+    """Route the signals that end a command to the running job, or without a job cancel the demonstration."""
 
     demo_scope: CancelScope = field(factory=CancelScope)
     watch_scope: CancelScope = field(factory=CancelScope)
@@ -107,7 +107,7 @@ class SignalRouter:
         with (
             self.watch_scope,
             suppress(NotImplementedError),  # Windows has no such signals
-            anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received,
+            open_signals() as received,
         ):
             async for number in received:
                 self.number = number
@@ -117,7 +117,7 @@ class SignalRouter:
                     self._job.send_nowait(number)
 
     @contextmanager
-    def signals(self, *_: signal.Signals) -> Generator[AsyncIterator[signal.Signals]]:
+    def signals(self) -> Generator[AsyncIterator[signal.Signals]]:
         sent, received = anyio.create_memory_object_stream[signal.Signals](100)
         with sent, received:
             self._job = sent
@@ -146,7 +146,7 @@ async def run_demo(printer: Printer, rows: int) -> int:
 
 
 async def run_interruptible(work: Callable[[SignalRouter], Awaitable[int]]) -> int:
-    """Run *work* until the end, or until SIGINT or SIGTERM; return the exit status."""
+    """Run *work* until the end, or until SIGINT, SIGTERM or SIGHUP; return the exit status."""
     router = SignalRouter()
     status = 0
     async with anyio.create_task_group() as tasks:

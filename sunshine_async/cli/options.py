@@ -3,8 +3,9 @@
 import ast
 import inspect
 import platform
+import signal
 import sys
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping
 from contextlib import contextmanager
 from enum import Enum, IntEnum
 from functools import partial
@@ -13,6 +14,7 @@ from pathlib import Path
 from traceback import walk_tb
 from typing import Annotated, Any, Final, NoReturn, TypeVar, cast
 
+import anyio
 import typer
 from typer.core import TyperCommand, TyperGroup
 
@@ -56,6 +58,44 @@ class SignalInterrupt(KeyboardInterrupt):
     def handle(cls, number: int, _frame: object) -> NoReturn:
         """Raise the signal *number* as an exception; a signal handler."""
         raise cls(number)
+
+
+def termination_signals() -> list[signal.Signals]:
+    """Return the signals other than SIGINT that end a command in order: SIGTERM and SIGHUP.
+
+    SIGHUP is left out on Windows, which has none, and if ignored, as under ``nohup``.
+    """
+    hangup = getattr(signal, "SIGHUP", None)
+    if hangup is None or signal.getsignal(hangup) is signal.SIG_IGN:
+        return [signal.SIGTERM]
+    return [signal.SIGTERM, hangup]
+
+
+@contextmanager
+def open_signals() -> Generator[AsyncIterator[signal.Signals]]:
+    """Receive SIGINT and the termination signals; give these their handlers back at the end.
+
+    SIGHUP is ignored after the first signal: a terminal that closes sends several.
+    """
+    handlers: dict[signal.Signals, Any] = {
+        one: signal.getsignal(one) for one in termination_signals()
+    }
+    is_stopped = False
+
+    async def each() -> AsyncGenerator[signal.Signals]:
+        nonlocal is_stopped
+        async for number in received:
+            is_asked, is_stopped = not is_stopped or number.name != "SIGHUP", True
+            if is_asked:
+                yield number
+
+    try:
+        with anyio.open_signal_receiver(signal.SIGINT, *handlers) as received:
+            yield each()
+    finally:
+        for number, handler in handlers.items():
+            is_ignored = is_stopped and number.name == "SIGHUP"
+            signal.signal(number, signal.SIG_IGN if is_ignored else handler)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -14,7 +15,7 @@ from attrs import define, field, frozen
 from sunshine_async import ConfigurationError
 from sunshine_async._calls.client import Client
 from sunshine_async.cli.files import NamedFile, check_distinct, database_files
-from sunshine_async.cli.options import SIGNAL_STATUS, Status, describe_error
+from sunshine_async.cli.options import SIGNAL_STATUS, Status, describe_error, open_signals
 from sunshine_async.cli.output import (
     Printer,
     summary_table,
@@ -42,7 +43,7 @@ from sunshine_async.jobs.options import GRACE, JobOptions
 from sunshine_async.journal import Place
 from sunshine_async.rows.file import STDIN
 
-Signals: TypeAlias = Callable[..., AbstractContextManager[AsyncIterator[signal.Signals]]]
+Signals: TypeAlias = Callable[[], AbstractContextManager[AsyncIterator[signal.Signals]]]
 
 _JOURNAL_OPTIONS: Final = (
     "duplicates", "retry_failed", "retry_unknown", "accept_changed_source", "full", "keep_bodies",
@@ -204,15 +205,28 @@ async def run_import(plan: ImportPlan, rows: RowFile, client: Client, printer: P
         printer.print_note(
             f"The job has ended; closing its connections failed: {describe_error(error)}"
         )
-    try:
-        printer.print_report(result.report, missing=result.missing, **plan.about(rows))
-        if plan.report is not None and page is not None:
-            plan.report.write(page)
-            printer.print_note(f"Report: {plan.report.path}")
-    except OutputError as error:
-        emit_line(sys.stderr, f"sunshine-async: {error}")
-        return result.status or Status.TROUBLE
-    return result.status
+    about = partial(printer.print_report, result.report, missing=result.missing, **plan.about(rows))
+    written = write_all(about, partial(write_page, plan.report, page, printer))
+    return result.status or written
+
+
+def write_all(*writes: Callable[[], None]) -> int:
+    """Call all *writes*, also after one has failed: a terminal may be gone. Return the exit status."""
+    status = Status.DONE
+    for write in writes:
+        try:
+            write()
+        except OutputError as error:
+            emit_line(sys.stderr, f"sunshine-async: {error}")
+            status = Status.TROUBLE
+    return status
+
+
+def write_page(file: ReportFile | None, page: ReportPage | None, printer: Printer) -> None:
+    """Write *page* to *file*, if a page is asked for, and print the path."""
+    if file is not None and page is not None:
+        file.write(page)
+        printer.print_note(f"Report: {file.path}")
 
 
 async def run_job(
@@ -221,11 +235,11 @@ async def run_job(
     printer: Printer,
     *,
     grace: float = GRACE,
-    signals: Signals = anyio.open_signal_receiver,
+    signals: Signals = open_signals,
     leave: Callable[[int], object] = os._exit,
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
 ) -> JobResult:
-    """Run *job* and show the progress. SIGINT or SIGTERM stops the job; a second signal exits at once.
+    """Run *job* and show the progress. A signal of `open_signals` stops the job; a second exits at once.
 
     An error of the job is raised if nothing had been sent. Otherwise the job has given up.
     """
@@ -234,7 +248,7 @@ async def run_job(
     async def watch(display: ProgressDisplay) -> None:
         with (
             suppress(NotImplementedError),  # Windows has no such signals
-            signals(signal.SIGINT, signal.SIGTERM) as received,
+            signals() as received,
         ):
             async for number in received:
                 if result.signal is not None:

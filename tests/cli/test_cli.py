@@ -31,7 +31,7 @@ from sunshine_async import BasicAuth, ConfigurationError, SunshineClient, __vers
 from sunshine_async.cli import run_job as running
 from sunshine_async.cli import services
 from sunshine_async.cli.app import run
-from sunshine_async.cli.options import SignalInterrupt
+from sunshine_async.cli.options import SignalInterrupt, open_signals, termination_signals
 from sunshine_async.cli.output import SHOWN, Printer
 from sunshine_async.cli.services import ConnectionOptions
 from sunshine_async.cli.streams import OutputError, open_streams
@@ -476,8 +476,18 @@ async def run_job(
             )
 
 
+@pytest.fixture
+def handlers() -> Iterator[dict[int, Any]]:
+    """Give the handlers of the signals that end a command, and put them back."""
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in numbers}
+    yield dict.fromkeys(numbers, signal.SIG_DFL)
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 class TestRunning:
-    @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+    @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGHUP, 129)])
     async def test_first_signal_stops_in_order(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str], number: int, status: int
     ) -> None:
@@ -494,6 +504,27 @@ class TestRunning:
             tmp_path, Signals(signal.SIGINT, signal.SIGINT), leave=left.append, answers=3000
         )
         assert left == [130]
+
+    async def test_hangups_after_a_signal(self, handlers: dict[int, Any]) -> None:
+        """A terminal that closes sends SIGHUP several times: only the first counts, to the end."""
+        with open_signals() as received:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert await anext(received) == signal.SIGHUP
+            os.kill(os.getpid(), signal.SIGHUP)
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert await anext(received) == signal.SIGTERM
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        assert signal.getsignal(signal.SIGTERM) is handlers[signal.SIGTERM]
+
+    def test_signals_that_end_a_command(
+        self, handlers: dict[int, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """SIGHUP is none of these if ignored, as under nohup, and on Windows, which has none."""
+        assert termination_signals() == [*handlers] == [signal.SIGTERM, signal.SIGHUP]
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        assert termination_signals() == [signal.SIGTERM]
+        monkeypatch.delattr(signal, "SIGHUP")
+        assert termination_signals() == [signal.SIGTERM]
 
     async def test_where_there_are_no_signals(self, tmp_path: Path) -> None:
         """Where the system has no signals to wait for, the job runs all the same."""
@@ -617,10 +648,10 @@ def start(
 
 class TestProcess:
     def test_interrupts(self, env: dict[str, str], tmp_path: Path, forked: Command) -> None:
-        """SIGINT and SIGTERM end an import in order: the report, then 130 or 143."""
+        """SIGINT, SIGTERM and SIGHUP end an import in order: the report, then 130, 143 or 129."""
         path = tmp_path / "users.jsonl"
         path.write_text("{}\n" * 200_000)
-        for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             arguments = ("import", path, "--mode", "create", "--json")
             with (
                 serving_arrivals() as (emulator, env["SUNSHINE_BASE_URL"], arrivals),
@@ -629,11 +660,28 @@ class TestProcess:
                 arrivals.wait(1)
                 process.send_signal(number)
                 out, err = process.communicate(timeout=PATIENCE)
-            assert process.returncode == status, err
+            assert process.returncode == 128 + number, err
             summary = json.loads(out)
             assert summary["ending"] == "stopped"
             assert summary["rows"] == summary["done"] == len(emulator.users("sunshine"))
             assert "Traceback" not in err
+
+    @pytest.mark.slow
+    def test_nohup(self, env: dict[str, str], tmp_path: Path) -> None:
+        """Under nohup SIGHUP changes nothing: the signal after it stops the import."""
+        path = tmp_path / "users.jsonl"
+        path.write_text("{}\n" * 200_000)
+        arguments = ("import", path, "--mode", "create", "--json")
+        with (
+            serving_arrivals() as (_, env["SUNSHINE_BASE_URL"], arrivals),
+            start(("nohup", *REAL), env, *arguments, stdout=subprocess.PIPE) as process,
+        ):
+            arrivals.wait(1)
+            process.send_signal(signal.SIGHUP)
+            process.send_signal(signal.SIGTERM)
+            out, err = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 143, err
+        assert json.loads(out)["ending"] == "stopped"
 
     def test_stdout_that_is_closed(self, env: dict[str, str], users: Path, forked: Command) -> None:
         """Whoever doesn't read the result to its end changes nothing: no traceback, same status."""

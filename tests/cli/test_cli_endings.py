@@ -6,6 +6,7 @@ import pty
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,7 +27,7 @@ from sunshine_async.cli.app import run
 from sunshine_async.cli.files import OutputTarget
 from sunshine_async.cli.output import Printer
 from sunshine_async.cli.report_file import ReportFile
-from sunshine_async.cli.run_job import ImportPlan, JobResult
+from sunshine_async.cli.run_job import ImportPlan, JobResult, write_all
 from sunshine_async.cli.services import ConnectionOptions, find_secret
 from sunshine_async.cli.streams import OutputError, emit, open_streams
 from sunshine_async.jobs import SUNSHINE, Ending, Mode, Report, Row, open_rows
@@ -349,6 +350,20 @@ def test_a_report_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> Non
     with Path("/dev/full").open("w", encoding="utf-8") as stdout, monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", stdout)
         assert anyio.run(scenario) == 1
+
+
+@pytest.mark.parametrize("fails", [0, 1])
+def test_writes_after_one_that_fails(fails: int) -> None:
+    """A terminal that is gone takes no report, and the page of the report is written all the same."""
+    written = list[int]()
+
+    def write(number: int) -> None:
+        written.append(number)
+        if number == fails:
+            raise OutputError
+
+    assert write_all(partial(write, 0), partial(write, 1)) == 1
+    assert written == [0, 1]
 
 
 class Few(Broken):

@@ -9,7 +9,7 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-PASSED_ON = (signal.SIGINT, signal.SIGTERM)
+PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def is_open(number: int) -> bool:

@@ -72,6 +72,7 @@ def serve(path: str) -> tuple[dict[str, Any], list[int]]:
     """Fork at each request until standard input ends; return in a fork only, with its request."""
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake)
     listener = socket.socket(socket.AF_UNIX)
