@@ -1,9 +1,11 @@
 """Values of an obviously wrong type: refused at once, by the name of the argument, without the value."""
 
 from collections.abc import Callable, Iterator
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from support.clients import KEY, sunshine
 from support.frames import leaks
@@ -60,6 +62,39 @@ def split(**options: Any) -> object:
     return jobs.partition(task=task, **{"source": None, "into": 2, **options})
 
 
+def emulated(method: str, *arguments: Any) -> Callable[..., object]:
+    """Return a call of a method of an emulator, with arguments of which some may be replaced."""
+
+    def call(**given: Any) -> object:
+        names = [*signature(getattr(Emulator, method)).parameters][1:]
+        return getattr(Emulator(), method)(**{**dict(zip(names, arguments, strict=False)), **given})
+
+    return call
+
+
+def served(**given: Any) -> object:
+    """Serve an emulator for a moment."""
+    with Emulator().serve(**given) as base_url:
+        return base_url
+
+
+def connected(app: Any) -> object:
+    """Connect an emulator with an application."""
+
+    async def scenario() -> None:
+        async with Emulator().connect(app):
+            pass
+
+    return anyio.run(scenario)
+
+
+def with_faults(faults: Any) -> object:
+    """Return an emulator with scripted faults."""
+    emulator = Emulator()
+    emulator.faults = faults
+    return emulator
+
+
 NO_NUMBER = (SECRET, b"x", [], int)
 NO_BOOL = (SECRET, None, 1)
 NO_LIST = (SECRET, b"x", None, 1)
@@ -69,13 +104,39 @@ CHOICES: tuple[tuple[Callable[..., object], dict[str, tuple[Any, ...]]], ...] = 
         **dict.fromkeys(("status", "delay", "times", "retry_after"), (*NO_NUMBER, True)),
         **dict.fromkeys(("reset", "cut", "garbled"), NO_BOOL),
         "headers": (SECRET, None, [("a", "b")]), "body": (b"x", {}),
+        **dict.fromkeys(("when", "retry_after_as", "method", "operation"), ([SECRET], 5)),
     }),
     (WebhookFaults, dict.fromkeys(("twice", "lost", "late", "batch"), (*NO_NUMBER, None))),
     (Emulator, {
         **dict.fromkeys(("latency", "fail", "webhook_retry", "webhook_timeout"), (*NO_NUMBER, None)),
         **dict.fromkeys(("keys", "tokens"), NO_LIST),
-        "odds": (SECRET, 0.5), "webhook_faults": (None, {"twice": 0.5}, WebhookFaults),
+        "odds": (SECRET, 0.5, {"reset": 0.5}, {Mishap(reset=True): SECRET}), "webhook_faults": (None, {"twice": 0.5}, WebhookFaults),
     }),
+    (Emulator, {
+        "keys": ([5], ["x"]), "tokens": ([5],), "seed": ([1],), "state": (5, b"x"), "clock": (5,),
+        "max_messages": (*NO_NUMBER, None, 0),
+    }),
+    (emulated("users"), {"service": (*NO_TEXT, "sunshne")}),
+    (emulated("users", "sunshine"), {"app_id": (5, b"x", Retry)}),
+    (emulated("add", "sunshine", {}, "app"), {
+        "service": (*NO_TEXT, "sunshne"), "user": (*NO_TEXT, [], UserCreateBody()),
+        "app_id": (*NO_TEXT, ""),
+    }),
+    (emulated("add_support"), {"record": (*NO_TEXT, [], UserCreateBody())}),
+    (emulated("say", "app", "user", "text"), {
+        "app_id": (*NO_TEXT, ""), "user": (*NO_TEXT, "missing"), "text": (5, b"x", ""),
+        "content": ("x", []), "conversation": (5, b"x"),
+    }),
+    (emulated("add_webhook", "sunshine", {"target": "http://x/"}, "app"), {
+        "service": (*NO_TEXT, "sunshne"), "webhook": (*NO_TEXT, []), "app_id": (*NO_TEXT, ""),
+    }),
+    (emulated("deliver", "sunshine", "user:update", {}, "app"), {
+        "service": (*NO_TEXT, "sunshne"), "trigger": NO_TEXT, "payload": (*NO_TEXT, []),
+        "app_id": (*NO_TEXT, ""),
+    }),
+    (served, {"port": (SECRET, None, 0.0, -1), "host": NO_TEXT}),
+    (connected, {"app": (None, "http://receiver/")}),
+    (with_faults, {"faults": (None, Mishap(reset=True), (Mishap(reset=True),))}),
     (Pace, {"shared": (SECRET, Path("x.pace"), 5)}),
     (FileAllowance, {"path": (None, 5, b"x")}),
     (lambda scheme: ApiToken("token", scheme=scheme), {"scheme": NO_TEXT}),

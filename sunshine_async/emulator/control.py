@@ -155,7 +155,7 @@ async def _store_lines(store: Callable[[Any], Mapping[str, Any]], request: Reque
     for number, line in enumerate(lines, start=1):
         place = f"line {number}: " if len(lines) > 1 else ""
         try:
-            stored.append(store(_parse(line)))
+            stored.append(store(_parse_object(line)))
         except ValueError as error:
             return _problem(400, f"{place}{error}")
         except Refusal as refusal:
@@ -169,6 +169,12 @@ def _parse(text: bytes) -> Any:
     except orjson.JSONDecodeError as error:
         message = f"not JSON: {error}"
     raise ValueError(message)
+
+
+def _parse_object(text: bytes) -> Any:
+    data = _parse(text)
+    OBJECT.validate(data)
+    return data
 
 
 def _json_lines(users: Iterable[Mapping[str, Any]], *, status: int = 200) -> Response:

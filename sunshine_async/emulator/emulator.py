@@ -17,12 +17,14 @@ import httpx
 import uvicorn
 from attrs import define
 
+from sunshine_async._pace.settings import Kinds, check_kinds
 from sunshine_async.emulator.server import ConnectionProtocol, UvicornServer, start_thread
 from sunshine_async.emulator.web import AsgiApp
 from sunshine_async.emulator.world import World
 from sunshine_async.errors import ConfigurationError
 
 _LAST_PORT: Final = 65_535
+_PLACE: Final[Kinds] = {"host": (str, "a text"), "port": (int, "a number")}
 
 
 class _InProcessTransport(httpx.ASGITransport):
@@ -139,6 +141,7 @@ class Emulator(World):
         *app* may be a `Receiver`; the URL of a target gives the path only. Needs asyncio. The end of
         the block stops the deliveries.
         """
+        check_kinds({"app": (Callable, "an ASGI application, such as a Receiver")}, {"app": app})
         self.sender.stop()
         ready: Future[None] = Future()
         # a task alone: fixtures of pytest-asyncio enter and leave a block in different tasks
@@ -191,6 +194,7 @@ def _announce(base_url: str) -> None:
 
 
 def _bind(host: str, port: int) -> socket.socket:
+    check_kinds(_PLACE, {"host": host, "port": port}, ConfigurationError)
     if not 0 <= port <= _LAST_PORT:
         message = f"can't listen on port {port}: a port is a number from 0 to {_LAST_PORT}"
         raise ConfigurationError(message)

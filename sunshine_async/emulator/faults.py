@@ -43,6 +43,8 @@ _KINDS: Final[Kinds] = {
     "headers": (Mapping, "a mapping"),
     "body": (str | None, "text"),
     "retry_after": (float | int | None, "seconds"),
+    **dict.fromkeys(("method", "operation"), (str | None, "text")),
+    **dict.fromkeys(("when", "retry_after_as"), (str, "text")),
 }
 
 
@@ -116,7 +118,8 @@ class Mishap:
             ),
             'retry_after_as: "seconds" or "date"': self.retry_after_as not in ("seconds", "date"),
             "method: one of " + ", ".join(sorted(methods)): method not in (None, *methods),
-            f"operation: there is no {operation}": operation not in (None, *METHODS),
+            f"operation: there is no {operation}, but such as CreateUser": operation
+            not in (None, *METHODS),
             f"method: {operation} is a {method}": self.method not in (None, method),
         }.items():
             if holds:
@@ -160,7 +163,7 @@ class Mishap:
         pairs: list[tuple[str, Any]] = []
         for name, given in self.headers.items():
             values: Sequence[Any] = given if isinstance(given, list | tuple) else [given]
-            pairs += [(name.lower(), value) for value in values]
+            pairs += [(str(name).lower(), value) for value in values]
         return pairs
 
 
@@ -179,6 +182,26 @@ DRAWN: Final = (
     Mishap(status=429, retry_after=1),
 )
 """The faults of ``fail``, equally likely."""
+
+
+def all_odds(fail: float, odds: Mapping[Mishap, float]) -> Mapping[Mishap, float]:
+    """Return the probability of each fault: *odds*, and *fail* in equal shares of `DRAWN`."""
+    if not 0 <= fail <= 1:
+        message = f"fail={fail}: a probability, from 0 to 1"
+        raise ConfigurationError(message)
+    for fault, share in odds.items():
+        check_kinds({"odds": (Mishap, "by Mishap")}, {"odds": fault}, ConfigurationError)
+        kinds: Kinds = {"odds": (float | int, "probabilities, 1 in all at most")}
+        check_kinds(kinds, {"odds": share}, ConfigurationError)
+    shares = {**odds}
+    for mishap in DRAWN if fail else ():
+        shares[mishap] = shares.get(mishap, 0.0) + fail / len(DRAWN)
+    # sums of shares are rounded
+    if not all(share >= 0 for share in shares.values()) or sum(shares.values()) > 1 + 1e-9:
+        message = "odds: probabilities, 1 in all at most"
+        raise ConfigurationError(message)
+    return shares
+
 
 _SCHEMA: Final = object_schema(
     **dict.fromkeys(("status", "times"), Schema(type="integer")),

@@ -9,7 +9,7 @@ import stat
 from abc import ABC, abstractmethod
 from base64 import b64decode
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from errno import EINVAL
 from pathlib import Path
@@ -181,6 +181,45 @@ def is_signed(token: str, secret: str) -> bool:
         return claims.get("scope") in ("account", "app", "integration")
     except (jwt.InvalidTokenError, TypeError, OverflowError):
         return False
+
+
+class Credentials:
+    """Accepted keys (``id:secret``) and tokens. Without both, any credentials are accepted.
+
+    A token comes as a bearer token, or alone, as Dixa takes a token. A bearer token may also be a
+    JWT signed with the secret of a key: ``kid`` names the key, the algorithm is HS256, the token
+    hasn't expired and has a scope of the API. Raise `ConfigurationError` for a key without a colon.
+    """
+
+    def __init__(self, keys: Iterable[Any], tokens: Iterable[Any]) -> None:
+        pairs = [key.partition(":") if isinstance(key, str) else ("", "", "") for key in keys]
+        tokens = frozenset(tokens)
+        if not all(isinstance(token, str) for token in tokens):
+            message = "tokens: a token is a text"
+            raise ConfigurationError(message)
+        if not all(colon for _, colon, _ in pairs):
+            message = "keys: a key is its id and its secret, with a colon between them: id:secret"
+            raise ConfigurationError(message)
+        self._secrets: Final = {key_id: secret for key_id, _, secret in pairs}
+        self._tokens: Final = tokens
+
+    def admit(self, authorization: str | None) -> bool:
+        """Return True if an ``Authorization`` header has accepted credentials."""
+        scheme, _, value = (authorization or "").strip().partition(" ")
+        value = value.strip()
+        token = scheme if not value and scheme.lower() not in ("basic", "bearer") else ""
+        if not self._secrets and not self._tokens:
+            return bool(value or token)
+        match scheme.lower():
+            case "basic":
+                key_id, secret = basic_key(f"{scheme} {value}")
+                return self._secrets.get(key_id) == secret
+            case "bearer":
+                signer = self._secrets.get(signing_key(value))
+                is_jwt = signer is not None and is_signed(value, signer)
+                return is_jwt or value in self._tokens
+            case _:
+                return token in self._tokens
 
 
 def key_id_of(authorization: str) -> str:

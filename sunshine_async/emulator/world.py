@@ -16,18 +16,16 @@ from attrs import evolve
 from sunshine_async._pace import Pace
 from sunshine_async._pace.settings import Kinds, check_kinds
 from sunshine_async.emulator.dixa import Dixa
-from sunshine_async.emulator.faults import DRAWN, FaultInjector, Mishap, ScriptedFault
+from sunshine_async.emulator.faults import FaultInjector, Mishap, ScriptedFault, all_odds
 from sunshine_async.emulator.fields import BOOLEAN, Refusal, json_copy, text_schema
 from sunshine_async.emulator.integration_bodies import WEBHOOK_BODY
 from sunshine_async.emulator.platform import MAX_MESSAGES, Platform
 from sunshine_async.emulator.service import (
+    Credentials,
     StateFile,
     Store,
     UserApi,
-    basic_key,
     foreign_state,
-    is_signed,
-    signing_key,
 )
 from sunshine_async.emulator.smooch import Smooch
 from sunshine_async.emulator.sunshine import SUPPORT, Sunshine
@@ -59,7 +57,27 @@ _KINDS: Final[Kinds] = {
     **dict.fromkeys(("latency", "fail"), (float | int, "a number")),
     **dict.fromkeys(("keys", "tokens"), (Iterable, "a list of texts")),
     "odds": ((Mapping, NoneType), "a mapping"),
+    "seed": (int | float | str | None, "a number"),
+    "state": (str | Path | None, "a path"),
+    "max_messages": (int, "a number"),
+    "clock": (Callable, "a function"),
 }
+_MAPPING: Final = (Mapping, "a mapping, as `to_dict` makes of a model")
+_ARGUMENTS: Final[Kinds] = {
+    **dict.fromkeys(("service", "app_id", "trigger"), (str, "a text")),
+    **dict.fromkeys(("user", "record", "webhook", "payload"), _MAPPING),
+}
+_SAID: Final[Kinds] = {
+    **dict.fromkeys(("app_id", "user"), (str, "a text")),
+    **dict.fromkeys(("text", "conversation"), (str | None, "a text")),
+    "content": ((Mapping, NoneType), _MAPPING[1]),
+}
+_MISSING: Final = {
+    "app_not_found": "app_id",
+    "user_not_found": "user",
+    "conversation_not_found": "conversation",
+}
+"""By the code of a refusal: the argument that names nothing."""
 
 
 class World:
@@ -83,13 +101,19 @@ class World:
         webhook_faults: WebhookFaults = NO_FAULTS,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        given = {"latency": latency, "fail": fail, "keys": keys, "tokens": tokens, "odds": odds}
+        given = {
+            "latency": latency, "fail": fail, "keys": keys, "tokens": tokens, "odds": odds,
+            "seed": seed, "state": state, "max_messages": max_messages, "clock": clock,
+        }  # fmt: skip
         check_kinds(_KINDS, given, ConfigurationError)
         if not 0 <= latency < float("inf"):
             message = f"latency={latency}: seconds, 0 or more"
             raise ConfigurationError(message)
+        if max_messages < 1:
+            message = f"max_messages={max_messages}: 1 or more"
+            raise ConfigurationError(message)
         self.latency: Final = latency
-        self.injector: Final = FaultInjector(_all_odds(fail, odds or {}), seed)
+        self.injector: Final = FaultInjector(all_odds(fail, odds or {}), seed)
         self.credentials: Final = Credentials(keys, tokens)
         self.lock: Final = Lock()
         """Guards all that is stored, scripted or counted."""
@@ -126,6 +150,7 @@ class World:
 
     @faults.setter
     def faults(self, faults: list[ScriptedFault]) -> None:
+        check_kinds({"faults": (list, "a list, such as [Mishap(status=503)]")}, {"faults": faults})
         self.injector.scripted = faults
 
     def ledger(self) -> dict[str, Any]:
@@ -161,6 +186,7 @@ class World:
 
     def users(self, service: str, *, app_id: str | None = None) -> list[Mapping[str, Any]]:
         """Return the stored users of *service* as on the wire, of an app or of all apps."""
+        self._check(_ARGUMENTS, service=service, app_id="" if app_id is None else app_id)
         with self.lock:
             return [*self.services[service].users(app_id)]
 
@@ -171,8 +197,7 @@ class World:
         ``identities``. Raise `ValueError` for an invalid user, for an id that is taken, and for a
         missing *app_id* if the service has apps.
         """
-        self._check_app(service, app_id)
-        with self.transaction():
+        with self._call(service=service, user=user, app_id=app_id):
             return self.services[service].add(user, app_id=app_id)
 
     def add_support(self, record: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -182,8 +207,8 @@ class World:
         ``email``. The record replaces the record with the same id. Raise `ValueError` for an
         invalid record.
         """
-        checked: Mapping[str, Any] = SUPPORT.validate_strictly(record)
-        with self.transaction():
+        with self._call(record=record):
+            checked: Mapping[str, Any] = SUPPORT.validate_strictly(record)
             self.platform.add_support(checked)
         return checked
 
@@ -203,16 +228,14 @@ class World:
         none. No effect counts. Raise `ValueError` for an invalid message, for a missing user or
         conversation, and for a conversation that is full.
         """
-        if (text is None) is (content is None):
-            message = "text or content: one of both makes a message"
-            raise ValueError(message)
-        with self.transaction():
-            try:
-                return self.sunshine.messages.say(
-                    app_id, user, content or {"type": "text", "text": text}, conversation
-                )
-            except Refusal as refusal:
-                raise ValueError(str(refusal)) from None
+        said = {"text": text, "content": content, "conversation": conversation}
+        with self._call(_SAID, app_id=app_id, user=user, **said):
+            if (text is None) is (content is None) or text == "":
+                message = "text or content: one of both makes a message, and a text isn't empty"
+                raise ValueError(message)
+            if content is None:
+                content = {"type": "text", "text": text}
+            return self.sunshine.messages.say(app_id, user, content, conversation)
 
     def add_webhook(
         self, service: str, webhook: Mapping[str, Any], *, app_id: str = ""
@@ -224,9 +247,8 @@ class World:
         No effect counts. Raise `ValueError` for an invalid webhook, for a secret of Dixa that isn't
         hexadecimal, and for a missing *app_id* if the service has apps.
         """
-        self._check_app(service, app_id)
-        checked: Mapping[str, Any] = WEBHOOK.validate_strictly(webhook)
-        with self.transaction():
+        with self._call(service=service, webhook=webhook, app_id=app_id):
+            checked: Mapping[str, Any] = WEBHOOK.validate_strictly(webhook)
             row = {
                 "id": self.platform.new_id(), "triggers": [*TRIGGERS[service]],
                 "secret": os.urandom(32).hex(), **checked,
@@ -250,8 +272,7 @@ class World:
         of v2, the keys of v1.1 beyond the usual keys, or the ``data`` of Dixa. Raise `ValueError` for
         a missing *app_id* if the service has apps.
         """
-        self._check_app(service, app_id)
-        with self.transaction():
+        with self._call(service=service, trigger=trigger, payload=payload, app_id=app_id):
             event = PlatformEvent(
                 app_id=app_id, id=self.platform.new_id(), type=trigger, payload=json_copy(payload)
             )
@@ -318,10 +339,32 @@ class World:
         webhooks = self.platform.app(app_id).webhooks()
         return [row for owner, row in webhooks if bool(owner) is (service == "sunshine")]
 
-    def _check_app(self, service: str, app_id: str) -> None:
-        if not app_id and self.has_apps(service):
-            message = f"app_id: {service} needs an app"
+    def _check(self, kinds: Kinds, **given: Any) -> None:
+        """Raise `ValueError` with the name of an argument of another type, or of no service."""
+        check_kinds(kinds, given, ValueError)
+        service = given.get("service", "sunshine")
+        if service not in self.services:
+            message = f"service={service!r}: one of {', '.join(sorted(self.services))}"
             raise ValueError(message)
+
+    @contextmanager
+    def _call(self, kinds: Kinds = _ARGUMENTS, **given: Any) -> Generator[None]:
+        """`transaction` of a call with the arguments *given*; a refusal is a `ValueError`."""
+        self._check(kinds, **given)
+        service = given.get("service", "")
+        if "app_id" in given and not given["app_id"] and (not service or self.has_apps(service)):
+            message = f"app_id: {service or 'a message'} needs an app"
+            raise ValueError(message)
+        with self.transaction():
+            try:
+                if given.get("app_id"):
+                    self.platform.app(given["app_id"])
+                yield
+            except Refusal as refusal:
+                name = _MISSING.get(refusal.code)
+                place = f"{name}={given[name]!r}: " if name else ""
+                message = f"{place}{refusal}"
+                raise ValueError(message) from None
 
     changing, wait_asked = transaction, throttle  # former names
 
@@ -338,55 +381,6 @@ class World:
         for name, store in self._stores.items():
             store.keep(partial(state.append, name))
         return state
-
-
-class Credentials:
-    """Accepted keys (``id:secret``) and tokens. Without both, any credentials are accepted.
-
-    A token comes as a bearer token, or alone, as Dixa takes a token. A bearer token may also be a
-    JWT signed with the secret of a key: ``kid`` names the key, the algorithm is HS256, the token
-    hasn't expired and has a scope of the API. Raise `ConfigurationError` for a key without a colon.
-    """
-
-    def __init__(self, keys: Iterable[str], tokens: Iterable[str]) -> None:
-        pairs = [key.partition(":") for key in keys]
-        if not all(colon for _, colon, _ in pairs):
-            message = "a key is its id and its secret, with a colon between them: id:secret"
-            raise ConfigurationError(message)
-        self._secrets: Final = {key_id: secret for key_id, _, secret in pairs}
-        self._tokens: Final = frozenset(tokens)
-
-    def admit(self, authorization: str | None) -> bool:
-        """Return True if an ``Authorization`` header has accepted credentials."""
-        scheme, _, value = (authorization or "").strip().partition(" ")
-        value = value.strip()
-        token = scheme if not value and scheme.lower() not in ("basic", "bearer") else ""
-        if not self._secrets and not self._tokens:
-            return bool(value or token)
-        match scheme.lower():
-            case "basic":
-                key_id, secret = basic_key(f"{scheme} {value}")
-                return self._secrets.get(key_id) == secret
-            case "bearer":
-                signer = self._secrets.get(signing_key(value))
-                is_jwt = signer is not None and is_signed(value, signer)
-                return is_jwt or value in self._tokens
-            case _:
-                return token in self._tokens
-
-
-def _all_odds(fail: float, odds: Mapping[Mishap, float]) -> Mapping[Mishap, float]:
-    if not 0 <= fail <= 1:
-        message = f"fail={fail}: a probability, from 0 to 1"
-        raise ConfigurationError(message)
-    shares = {**odds}
-    for mishap in DRAWN if fail else ():
-        shares[mishap] = shares.get(mishap, 0.0) + fail / len(DRAWN)
-    # sums of shares are rounded
-    if not all(share >= 0 for share in shares.values()) or sum(shares.values()) > 1 + 1e-9:
-        message = "odds: probabilities, 1 in all at most"
-        raise ConfigurationError(message)
-    return shares
 
 
 def _pace(rate: float | None, burst: float | None, default: float | None) -> Pace:

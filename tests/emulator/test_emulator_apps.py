@@ -73,6 +73,10 @@ class TestApps:
             emulator.say("app", "1", "Hi")
         with pytest.raises(ValueError, match="App not found"):
             emulator.add("smooch", {"userId": "1"}, app_id="app")
+        with pytest.raises(ValueError, match="app_id='app': App not found"):
+            emulator.add_webhook("sunshine", {"target": "http://receiver/"}, app_id="app")
+        with pytest.raises(ValueError, match="app_id='app': App not found"):
+            emulator.deliver("smooch", "postback", {}, app_id="app")
         v1 = await app.get("http://emulator/v1.1/apps/app/appusers/1")
         assert v1.json() == {"error": {"code": "app_not_found", "description": "App not found"}}
 
