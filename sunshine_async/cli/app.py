@@ -243,14 +243,16 @@ def emulator(
     with exit_on_error():
         try:
             from sunshine_async.emulator import Emulator, WebhookFaults  # noqa: PLC0415 - it is an extra
+            from sunshine_async.emulator.emulator import run_emulator  # noqa: PLC0415
         except ImportError as error:
             raise ConfigurationError(str(error)) from None
         share, is_on = webhook_faults, bool(webhook_faults)
         faults = WebhookFaults(twice=share, lost=share, late=0.3 * is_on, batch=10 if is_on else 1)
-        Emulator(
-            rate=rate, latency=latency, fail=fail, seed=seed, keys=key or (), tokens=token or (),
+        make = partial(
+            Emulator, rate=rate, latency=latency, fail=fail, seed=seed, keys=key or (), tokens=token or (),
             state=state, webhook_retry=webhook_retry, webhook_faults=faults,
-        ).run(port=port)  # fmt: skip
+        )  # fmt: skip
+        run_emulator(make, port=port)
 
 
 # long lines: a terminal of any width breaks them where it ends

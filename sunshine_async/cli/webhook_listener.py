@@ -3,8 +3,8 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -48,15 +48,24 @@ _TEXTS: Final = (
 def run_listener(service: str, secret: str, record: Path | None, port: int) -> None:
     """Listen until interrupted; append the deliveries to *record*, which only the owner can read."""
     parser = PARSERS[service](secret)
-    file = None
-    if record is not None:
-        file = open_private(record, os.O_WRONLY | os.O_APPEND)
-        make_private(record)
+    with ExitStack() as at_end:
+
+        def make_app() -> Listener:
+            file = None if record is None else at_end.enter_context(open_recording(record))
+            return Listener(service, parser, file)
+
+        run_server(make_app, port=port)
+
+
+@contextmanager
+def open_recording(path: Path) -> Generator[int]:
+    """Open the recording at *path*, which only the owner can read; give the descriptor."""
+    file = open_private(path, os.O_WRONLY | os.O_APPEND)
     try:
-        run_server(Listener(service, parser, file), port=port)
+        make_private(path)
+        yield file
     finally:
-        if file is not None:
-            os.close(file)
+        os.close(file)
 
 
 @frozen

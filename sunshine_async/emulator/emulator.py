@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Future
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, closing
 from errno import EADDRINUSE
 from functools import cached_property, partial
 from typing import Any, Final
@@ -44,11 +44,12 @@ class _InProcessTransport(httpx.ASGITransport):
 class ServerThread:
     """Context manager, sync or async: serves an application on a socket, and gives the base URL.
 
+    *make_app* is called once the socket is bound: a taken port leaves no file of the application.
     Entering raises `ConfigurationError` if listening fails, and calls *at_start* with the URL before
     the first answer. Leaving cuts off running calls, then calls *at_end*.
     """
 
-    _app: Any
+    _make_app: Callable[[], Any]
     _host: str
     _port: int
     at_start: Callable[[str], object] = bool
@@ -58,9 +59,14 @@ class ServerThread:
         self._socket = _bind(self._host, self._port)
         host = f"[{self._host}]" if ":" in self._host else self._host
         base_url = f"http://{host}:{self._socket.getsockname()[1]}"
+        try:
+            app = self._make_app()
+        except BaseException:
+            self._socket.close()
+            raise
         self.at_start(base_url)
         config = uvicorn.Config(
-            self._app,
+            app,
             http=ConnectionProtocol,
             loop="asyncio",  # as fast as uvloop here, and uvloop may hang when closed under load
             ws="none",
@@ -132,7 +138,7 @@ class Emulator(World):
 
         Port 0 means any free port. Leaving stops the deliveries of webhooks. Entering raises `ConfigurationError` if listening fails.
         """
-        return ServerThread(self._app, host, port, at_end=self.sender.stop)
+        return ServerThread(lambda: self._app, host, port, at_end=self.sender.stop)
 
     @asynccontextmanager
     async def connect(self, app: Any) -> AsyncGenerator[None]:
@@ -160,7 +166,7 @@ class Emulator(World):
         Raise `ConfigurationError` if listening fails.
         """
         try:
-            run_server(self._app, port=port, host=host)
+            run_server(lambda: self._app, port=port, host=host)
         finally:
             self.close()
 
@@ -169,8 +175,18 @@ class Emulator(World):
         return AsgiApp(self)
 
 
-def run_server(app: Any, *, port: int, host: str = "127.0.0.1") -> None:
-    """Serve an ASGI application until SIGINT or SIGTERM; for the main thread of a process.
+def run_emulator(make: Callable[[], Emulator], *, port: int) -> None:
+    """Run the emulator of *make* as `Emulator.run` does; *make* is called once the port is taken."""
+    with ExitStack() as at_end:
+
+        def make_app() -> AsgiApp:
+            return AsgiApp(at_end.enter_context(closing(make())))
+
+        run_server(make_app, port=port)
+
+
+def run_server(make_app: Callable[[], Any], *, port: int, host: str = "127.0.0.1") -> None:
+    """Serve the ASGI application of *make_app* until SIGINT or SIGTERM; for the main thread of a process.
 
     The first line on stdout is ``listening on`` and the base URL, once the socket listens. Raise
     `ConfigurationError` if listening fails.
@@ -178,7 +194,7 @@ def run_server(app: Any, *, port: int, host: str = "127.0.0.1") -> None:
     signals = (signal.SIGINT, signal.SIGTERM)
     handlers = {number: signal.signal(number, signal.default_int_handler) for number in signals}
     try:
-        with ServerThread(app, host, port, at_start=_announce):
+        with ServerThread(make_app, host, port, at_start=_announce):
             while True:
                 time.sleep(3600)
     except KeyboardInterrupt:

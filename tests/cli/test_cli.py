@@ -342,11 +342,16 @@ class TestUsers:
 
 
 class TestEmulator:
-    def test_refusals(self, call: Call, base_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A port that is taken, and a missing extra: status 2 and a sentence."""
-        result = call("emulator", "--port", base_url.rpartition(":")[2])
+    def test_refusals(
+        self, call: Call, base_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A port that is taken, and a missing extra: status 2, a sentence, and no file."""
+        port, state = base_url.rpartition(":")[2], tmp_path / "state"
+        result = call("emulator", "--port", port, "--state", state)
         assert result.exit_code == 2
         assert result.stderr.startswith("sunshine-async: ")
+        assert not state.exists()
+        assert "Is a directory" in call("emulator", "--port", "0", "--state", tmp_path).stderr
         monkeypatch.setitem(sys.modules, "sunshine_async.emulator", None)
         assert call("emulator").exit_code == 2
 

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shlex
-import socket
 import stat
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -22,6 +21,7 @@ import sunshine_async
 from sunshine_async import SunshineError
 from sunshine_async.cli.app import app
 from sunshine_async.cli.files import OutputTarget, digest_of
+from sunshine_async.cli.webhook_listener import open_recording
 from sunshine_async.emulator import Emulator
 from sunshine_async.jobs import SERVICES, Mode
 from sunshine_async.journal import Journal, SourceRow, copy_journal
@@ -47,11 +47,9 @@ HEADERS: Final = (
 
 
 def record(path: Path) -> None:
-    """Begin a recording, and end: the port is taken."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        arguments = ["webhooks", "listen", "--record", str(path), "--port"]
-        secret = {"SUNSHINE_WEBHOOK_SECRET": "secret"}
-        CliRunner().invoke(app, [*arguments, str(taken.getsockname()[1])], env=secret)
+    """Begin a recording, and end."""
+    with open_recording(path):
+        pass
 
 
 def keep_rows(path: Path) -> None:

@@ -45,7 +45,7 @@ def target() -> Target:
 @pytest.fixture
 def url(target: Target) -> Iterator[str]:
     """Serve the target on a socket; give the URL."""
-    with ServerThread(target, "127.0.0.1", 0) as base_url:
+    with ServerThread(lambda: target, "127.0.0.1", 0) as base_url:
         yield base_url
 
 
@@ -251,11 +251,14 @@ class TestCommands:
         result = invoke(*arguments)
         assert (result.exit_code, len(target.received)) == (2, 1)
 
-    def test_a_taken_port(self, url: str) -> None:
-        """A port that is taken is exit status 2."""
-        result = invoke("listen", "--port", url.rpartition(":")[2])
-        assert result.exit_code == 2
-        assert "can't listen on" in result.stderr
+    def test_a_taken_port(self, url: str, tmp_path: Path) -> None:
+        """A port that is taken is exit status 2, and leaves no file."""
+        record = tmp_path / "record.jsonl"
+        for options in ((), ("--record", str(record))):
+            result = invoke("listen", "--port", url.rpartition(":")[2], *options)
+            assert result.exit_code == 2
+            assert "can't listen on" in result.stderr
+        assert not record.exists()
 
     @pytest.mark.parametrize(
         "line",

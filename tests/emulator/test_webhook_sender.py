@@ -39,7 +39,7 @@ def prepared(url: str = "http://bot/", **options: Any) -> Emulator:
 @contextmanager
 def served(target: Target) -> Iterator[str]:
     """Serve *target* on a socket, without the emulator; give the URL."""
-    with ServerThread(target, "127.0.0.1", 0) as url:
+    with ServerThread(lambda: target, "127.0.0.1", 0) as url:
         yield url
 
 
