@@ -226,8 +226,8 @@ def check_tables(
     version: int,
     name: str,
     error: type[Exception],
-) -> None:
-    """Create *tables* in *schema*, unless the schema has some.
+) -> bool:
+    """Create *tables* in *schema*, unless the schema has some; return True for a new schema.
 
     The connection has the schema, a lower-case name, as ``search_path``. *name* is the name of the
     database in messages. Raise *error* for tables of another *version*, or of another program.
@@ -250,6 +250,7 @@ def check_tables(
             "Use the release that made the tables, or another database"
         )
         raise error(message)
+    return not has_schema
 
 
 @cache

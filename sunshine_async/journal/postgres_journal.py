@@ -189,6 +189,7 @@ class PostgresJournal(_Queries, JobJournal):
         self._renewing: psycopg.Connection[Any] | None = None
         self._may_wait = may_wait
         self._wait_until: float | None = None  # before the lease, and after its end
+        self._is_new = self._is_removed = False
         try:
             since = self._take(must_exist=must_exist)
         except BaseException:
@@ -200,15 +201,21 @@ class PostgresJournal(_Queries, JobJournal):
         self.lease = self._lease
         self._wait_until = None
 
+    def discard(self) -> None:
+        """Close the journal; remove a schema that was made for a job, and that no job has used."""
+        if self._is_new and self._process == os.getpid():
+            self._end_lease()
+            with suppress(JournalError):
+                self._is_removed = self._commit(self._remove)
+        self.close()
+
     def close(self) -> None:
         """Close the journal; another process may then open the journal."""
         if self._process != os.getpid():
             return
-        self._lease.end()
-        self._lease.lose()  # nothing is sent from now on
-        self._wait_until, self._may_wait = now() + _PROMPT, never
-        with self._lock:
-            for _ in range(1 if self._connection is None else 2):  # a connection may be dead
+        self._end_lease()
+        with self._lock:  # a connection may be dead
+            for _ in range(0 if self._is_removed else 1 + (self._connection is not None)):
                 with suppress(psycopg.Error):  # else the lease ends by itself
                     self._connect().execute(postgres_sql.RELEASE, self._owner)
                     break
@@ -216,6 +223,19 @@ class PostgresJournal(_Queries, JobJournal):
             self._disconnect()
         if self._renewing is not None:
             self._renewing.close()
+
+    def _end_lease(self) -> None:
+        self._lease.end()
+        self._lease.lose()  # nothing is sent from now on
+        self._wait_until, self._may_wait = now() + _PROMPT, never
+
+    def _remove(self, database: Database) -> bool:
+        """Remove the schema unless a job has used the journal; return True if removed."""
+        database.execute(postgres_sql.LOCK, [self._place.schema])
+        is_used = bool(database.execute(sql.HAS_JOB).fetchall())
+        for statement in () if is_used else postgres_sql.REMOVE:
+            database.execute(statement.format(schema=self._place.schema))
+        return not is_used
 
     def _is_late(self) -> bool:
         if self._wait_until is None:
@@ -254,10 +274,10 @@ class PostgresJournal(_Queries, JobJournal):
         self, connection: psycopg.Connection[Any], ended: _Owner | None, *, must_exist: bool
     ) -> _Owner | None:
         """Become the owner, in place of *ended*, and return None, or return the present owner."""
-        connection.execute(postgres_sql.LOCK, {"schema": self._place.schema})
+        Statements(connection).execute(postgres_sql.LOCK, [self._place.schema])
         if must_exist:
             self._check_exists(connection)
-        check_tables(
+        self._is_new = check_tables(
             connection, self._place.schema, postgres_sql.TABLES, version=VERSION, name=self.name,
             error=JournalError,
         )  # fmt: skip
@@ -309,9 +329,7 @@ class PostgresJournal(_Queries, JobJournal):
         return connection.execute(postgres_sql.WRITTEN).fetchall() == [(number,)]
 
     def _fetch_all(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
-        return self._repeat(
-            lambda connection: Statements(connection).execute(query, values).fetchall()
-        )
+        return self._repeat(lambda link: Statements(link).execute(query, values).fetchall())
 
     def _repeat(self, action: Callable[[psycopg.Connection[Any]], T]) -> T:
         """Return the result of *action*; repeat *action* as long as the server is away."""

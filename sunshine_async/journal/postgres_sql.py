@@ -26,13 +26,18 @@ TABLES: Final = (
 )
 """The tables of the file, ``owner``: the process that has the journal, with a lease, and ``written``: the
 number of the last write."""
+REMOVE: Final = (
+    "DROP TABLE IF EXISTS version, rows, users, made, about, timelines, owner, written, incoming",
+    "DROP SCHEMA {schema}",
+)
+"""Remove the tables, and the schema unless another program has tables there."""
 SETTINGS: Final = """SELECT set_config(name, value, false) FROM (VALUES
     ('search_path', %(schema)s), ('client_min_messages', 'warning'), ('client_encoding', 'UTF8'),
     ('synchronous_commit', %(commit)s), ('default_transaction_isolation', 'read committed'),
     ('default_transaction_read_only', %(read_only)s), ('statement_timeout', '0'),
     ('lock_timeout', '5s'), ('idle_in_transaction_session_timeout', '30s'))
     AS settings (name, value)"""
-LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended(%(schema)s, 0))"
+LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended(?, 0))"
 """One process at a time makes tables, or takes a journal."""
 HAS_SCHEMA: Final = "SELECT to_regclass(%(schema)s || '.version') IS NOT NULL"
 OWNER: Final = "SELECT token, seen_at::text, extract(epoch FROM lease)::float8 FROM owner"

@@ -134,6 +134,15 @@ def test_urls_that_are_refused(call: Call, journal_url: str) -> None:
         assert reason in words(result.stderr)
 
 
+def test_a_refused_import_leaves_nothing(call: Call, tmp_path: Path, journal_url: str) -> None:
+    """An import that is refused leaves no journal behind."""
+    users = tmp_path / "users.csv"
+    users.write_text("externalId\na\na\n")
+    command = ("import", users, "--mode", "create", "--journal", journal_url)
+    assert call(*command, "--duplicates", "fail").exit_code == 2
+    assert "isn't there: check the database" in words(call("job", "show", journal_url).stderr)
+
+
 def test_an_import_by_workers_of_the_same_name(call: Call, tmp_path: Path, database: str) -> None:
     """A command that shows an import by workers notes the journal that the import hides."""
     users = tmp_path / "users.csv"

@@ -152,6 +152,27 @@ def test_the_next_owner_corrects_what_a_kill_has_left(
         assert states(other) == {1: State.DONE, 2: State.BEGUN, 3: State.WAITING}
 
 
+@pytest.mark.parametrize("kept", ["nothing", "schema", "job", "table"])
+def test_a_journal_that_no_job_has_used(journal_url: str, kept: str) -> None:
+    """A refused job leaves no schema, unless another had made or uses the schema, or a job ran."""
+    schema = place_at(journal_url).schema
+    find = "SELECT to_regnamespace(%s) IS NOT NULL, to_regclass(%s || '.other') IS NOT NULL"
+    if kept == "schema":
+        execute(journal_url, f"CREATE SCHEMA {schema}")
+    journal = PostgresJournal(place_at(journal_url))
+    journal.begin_session()
+    if kept == "job":
+        journal.describe(state="open")
+    if kept == "table":
+        execute(journal_url, f"CREATE TABLE {schema}.other ()")
+    journal.discard()
+    with place_at(journal_url).address.connect("a test") as connection:
+        found = connection.execute(find.encode(), (schema, schema)).fetchall()
+    assert found == [(kept != "nothing", kept == "table")]
+    with closing(PostgresJournal(place_at(journal_url))) as again:
+        assert again.about().get("state") == ("open" if kept == "job" else None)
+
+
 def test_a_journal_in_use(journal: PostgresJournal, journal_url: str, reader: Any) -> None:
     """A second owner is refused while the first renews the lease; a reader sees each commit."""
     place = place_at(f"{journal_url}&lease=1")
