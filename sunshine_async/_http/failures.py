@@ -44,6 +44,7 @@ _TLS_STEPS: Final[Mapping[str, str]] = {
 }
 """Next steps by the last words of the problem; `CHECK` for further problems."""
 NONE_FREE: Final = "came free in time: see max_connections="
+CLOSED_FIRST: Final = "the client was closed before it was sent"
 
 
 def connect_failure(error: BaseException, action: str) -> Failure:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from sunshine_async._http.connection import READ_BYTES, Call, Connection, ConnectionState
 from sunshine_async._http.dialer import Dialer, Origin
-from sunshine_async._http.failures import CHECK, NONE_FREE
+from sunshine_async._http.failures import CHECK, CLOSED_FIRST, NONE_FREE
 from sunshine_async._http.fork import SleepWatch, renew_after_fork
 from sunshine_async._http.messages import (
     Failure,
@@ -148,7 +148,7 @@ class Pool:
                 self._expiry.cancel()
             for call in list(self._queue):
                 self._dequeue(call)
-                call.set_reply(Failure(Fault.UNSENT, "the client was closed before it was sent"))
+                call.set_reply(Failure(Fault.UNSENT, CLOSED_FIRST))
             self._dialer.close()
             for task in self._connecting:
                 task.cancel()
@@ -227,12 +227,11 @@ class Pool:
     def _close_expired(self) -> None:
         """Close the connections that have been idle for too long; the oldest come first."""
         self._expiry = None
-        expired_before = self._loop.time() - self._keepalive_expiry
-        while self._idle:
-            connection = next(iter(self._idle))
-            if connection.idle_since > expired_before:
-                at = connection.idle_since + self._keepalive_expiry
-                self._expiry = self._loop.call_at(at, self._close_expired)
+        now = self._loop.time()
+        for connection in list(self._idle):
+            due = connection.idle_since + self._keepalive_expiry
+            if due > now:
+                self._expiry = self._loop.call_at(due, self._close_expired)
                 return
             connection.abort()
 
@@ -371,12 +370,13 @@ class SocketWire:
 async def _send_streamed(pool: Pool, call: Call, body: StreamedBody) -> Response | Failure:
     """Send *call* in *pool*, then the pieces of *body*; return the response or the failure.
 
-    A reply before the end of the body, such as an early response, stops the body. An error of the
-    source of the pieces is raised unchanged.
+    A reply before the end of the body stops the body. An error of its source is raised unchanged.
     """
     loop = asyncio.get_running_loop()
     task = cast("asyncio.Task[object]", asyncio.current_task())
     async with body.open() as pieces:
+        if not pool.is_open:  # closed while the source was opened
+            return Failure(Fault.UNSENT, CLOSED_FIRST)
         waiter = call.connection_waiter = loop.create_future()
         pool.submit(call, loop.time())
         cancelled_before = task.cancelling()

@@ -65,7 +65,7 @@ class PlainResponseReader:
         ):
             return None
         pieces = self._pieces
-        is_plain = False
+        is_plain = self._is_complete = False
         try:
             self._parser.feed_data(data)
             status = self._parser.get_status_code()
@@ -79,7 +79,6 @@ class PlainResponseReader:
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             return None
         finally:  # whatever was raised: the next response is another connection's
-            self._is_complete = False
             pieces.clear()
             if not (is_plain and self.reusable):  # llhttp stands within a response, or at an end
                 self._parser = httptools.HttpResponseParser(self)

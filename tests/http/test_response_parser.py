@@ -237,3 +237,11 @@ def test_each_plain_response_is_read_in_the_cheap_way() -> None:
         response = parser.feed(answer())
         assert response is not None
         assert not response.tells_limit
+
+
+def test_what_an_interrupted_read_has_left() -> None:
+    """The end of a response whose reading was interrupted doesn't count for the next response."""
+    plain = PlainResponseReader(limit=1000)
+    plain.on_message_complete()  # llhttp calls, and nothing comes of it
+    assert plain.read(answer(b"ab")[:-1]) is None
+    assert plain.read(answer(b"ab")) is not None

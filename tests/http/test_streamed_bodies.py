@@ -303,6 +303,30 @@ class TestEnds:
                 await second
             assert list(pool_of(wire)._idle) == [connection]
 
+    async def test_client_that_is_closed_while_the_source_is_opened(self) -> None:
+        """A source, such as a file, may take its time to open. Nothing is sent after the close."""
+        asked, may_open = asyncio.Event(), asyncio.Event()
+
+        class Slow(Source):
+            @asynccontextmanager
+            async def open(self) -> AsyncIterator[AsyncIterator[bytes]]:
+                asked.set()
+                await may_open.wait()
+                async with super().open() as pieces:
+                    yield pieces
+
+        body = Slow(of(b"a")._pieces)
+        async with serving(always) as server, wired(server.url) as wire:
+            waiting = asyncio.create_task(call(wire, "POST", "/", body))
+            await asked.wait()
+            await wire.aclose()
+            may_open.set()
+            reply = await waiting
+
+        assert reply == Failure(Fault.UNSENT, "the client was closed before it was sent")
+        assert body.closed
+        assert not server.peers
+
     async def test_cancelled_while_the_body_goes_out(self) -> None:
         """A call that is cancelled within its body closes its connection and its source."""
         body = stuck(b"a")
