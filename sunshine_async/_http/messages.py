@@ -73,11 +73,13 @@ class Response:
 
     @property
     def headers(self) -> Headers:
-        """The header fields, decoded on first access: nobody asks for most answers' fields."""
+        """The header fields, decoded on each access: nobody asks for most answers' fields.
+
+        A connection keeps a response until the next, so decoded fields would end with the next
+        answer, and not with the caller's turn that made them: see `Call.set_reply`.
+        """
         head = self._head
-        if isinstance(head, list | bytes):
-            head = self._head = read_head(head)
-        return head
+        return read_head(head) if isinstance(head, list | bytes) else head
 
     @property
     def ok(self) -> bool:

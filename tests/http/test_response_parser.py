@@ -1,3 +1,4 @@
+import gc
 import gzip
 from typing import Final
 
@@ -245,3 +246,11 @@ def test_what_an_interrupted_read_has_left() -> None:
     plain.on_message_complete()  # llhttp calls, and nothing comes of it
     assert plain.read(answer(b"ab")[:-1]) is None
     assert plain.read(answer(b"ab")) is not None
+
+
+def test_decoded_fields_end_with_the_call_that_asks_for_them() -> None:
+    """A connection keeps its last response, but no fields: they would end with the next answer."""
+    response = fed(answer(fields=b"X-RateLimit-Limit: 5\r\n"), 1000)
+    assert response is not None
+    assert response.headers["x-ratelimit-limit"] == "5"
+    assert not any(isinstance(one, dict) for one in gc.get_referents(response))
