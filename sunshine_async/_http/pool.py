@@ -152,11 +152,11 @@ class Pool:
             self._dialer.close()
             for task in self._connecting:
                 task.cancel()
+            self.plain_reader.close()  # here: the wait below may be cancelled, and all calls end before
             while self._connections or self._connecting:
                 for connection in list(self._connections):
                     connection.fail(Fault.LOST, "the client was closed before the answer came")
                 await asyncio.sleep(0)
-            self.plain_reader.close()
 
     def _open_connections(self) -> None:
         """Open a connection for every waiting call, as far as slots are free."""

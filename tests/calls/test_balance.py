@@ -619,6 +619,27 @@ async def test_no_end_of_a_client_needs_the_collector(
     assert not left
 
 
+async def test_a_close_that_is_cancelled_needs_no_collector() -> None:
+    """The pool is closed all the same."""
+    async with serving(always) as server, wired(server.url) as wire:
+        gc.collect()
+        gc.disable()
+        try:
+            before = {*map(id, pooled())}
+            await answered(wire)
+            closing = asyncio.create_task(wire.aclose())
+            await asyncio.sleep(0)
+            closing.cancel()
+            await asyncio.wait([closing])
+            del closing
+            await settled()
+            left = [one for one in pooled() if id(one) not in before]
+        finally:
+            gc.enable()
+
+    assert not left
+
+
 def pooled() -> list[object]:
     """Return all parts of pools in the process."""
     kinds = (Pool, Connection, ResponseParser, PlainResponseReader)
