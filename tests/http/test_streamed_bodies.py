@@ -73,7 +73,9 @@ async def in_chunks(peer: Peer) -> None:
 
 
 class TestPouring:
-    async def test_body_without_a_length_goes_out_in_chunks(self) -> None:
+    async def test_body_without_a_length_goes_out_in_chunks(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
         """A body of unknown length arrives whole, empty pieces too, and its connection is kept."""
         async with serving(in_chunks) as server, wired(server.url) as wire:
             for _ in range(2):
@@ -84,6 +86,7 @@ class TestPouring:
         assert len(server.peers) == 1
         assert b"Transfer-Encoding: chunked\r\n" in server.requests[0]
         assert b"Content-Length" not in server.requests[0]
+        assert not caplog.records  # such as an error of a callback
 
     @pytest.mark.parametrize("pieces", [(b"he", b"llo"), ()])
     async def test_body_with_a_length_goes_out_as_it_is(self, pieces: tuple[bytes, ...]) -> None:
