@@ -51,9 +51,9 @@ class JobJournal(JournalQueries):
     ) -> Iterable[Statement]:
         """Return the statements that write new states of rows, in the order of `write`."""
 
+    @abstractmethod
     def discard(self) -> None:
-        """Close the journal; remove a file that was made for a job, and that no job has used."""
-        self.close()
+        """Close the journal; remove what was made for a job, if no job has used the journal."""
 
     def describe(self, **about: str) -> None:
         """Set facts about the job; a fact of the same name is replaced."""

@@ -544,12 +544,15 @@ class TestSay:
         [
             ({"user": "jane", "text": "x"}, "should have required property 'app_id'"),
             ({"app_id": "app", "text": "x"}, "should have required property 'user'"),
-            ({"app_id": "app", "user": "jane"}, "text or content: one of both makes a message"),
-            ({"app_id": "app", "user": "x", "text": "x"}, "User not found"),
+            (
+                {"app_id": "app", "user": "jane"},
+                "text or content: one of both makes a message, and a text isn't empty",
+            ),
+            ({"app_id": "app", "user": "x", "text": "x"}, "user='x': User not found"),
             ({"app_id": "app", "user": "jane", "text": "x", "who": 1}, "who is not known"),
             (
                 {"app_id": "app", "user": "jane", "text": "x", "conversation": "x"},
-                "Conversation not found",
+                "conversation='x': Conversation not found",
             ),
             (
                 {"app_id": "app", "user": "jane", "content": {"type": "text"}},
