@@ -61,10 +61,10 @@ class Call:
     def set_reply(self, reply: Response | Failure) -> None:
         """Wake the caller with *reply*; do nothing after an earlier reply or a cancellation.
 
-        This call ends here, and not with the caller's turn: the event loop makes an object for that
-        turn. So the answers of a loop's pass leave the garbage collector's count as it is. With one
-        object more an answer, or one less, which the callers' turns make up for, the count would
-        rise by hundreds in a pass, and the collector visit all calls in flight: 4 µs a call.
+        The event loop makes an object to wake the caller, and this call ends in exchange. So an
+        answer leaves the garbage collector's count as it is. The loop takes hundreds of answers
+        before it wakes the first caller: if each changed the count by one, up or down, the collector
+        would visit all calls in flight in each pass of the loop, at 4 µs a call.
         """
         if not self.reply.done():
             self.progress.sending = None

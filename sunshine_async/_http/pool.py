@@ -152,7 +152,7 @@ class Pool:
             self._dialer.close()
             for task in self._connecting:
                 task.cancel()
-            self.plain_reader.close()  # here: the wait below may be cancelled, and all calls end before
+            self.plain_reader.close()  # not after the wait, which may be cancelled: nothing is read now
             while self._connections or self._connecting:
                 for connection in list(self._connections):
                     connection.fail(Fault.LOST, "the client was closed before the answer came")

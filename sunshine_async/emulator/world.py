@@ -362,7 +362,7 @@ class World:
                 yield
             except Refusal as refusal:
                 name = _MISSING.get(refusal.code)
-                place = f"{name}={given[name]!r}: " if name else ""
+                place = f"{name}={given[name]!r}: " if name in given else ""
                 message = f"{place}{refusal}"
                 raise ValueError(message) from None
 

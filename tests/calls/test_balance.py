@@ -620,7 +620,7 @@ async def test_no_end_of_a_client_needs_the_collector(
 
 
 async def test_a_close_that_is_cancelled_needs_no_collector() -> None:
-    """The pool is closed all the same."""
+    """No pool, connection or reader waits for the collector where the close of a client is cancelled."""
     async with serving(always) as server, wired(server.url) as wire:
         gc.collect()
         gc.disable()

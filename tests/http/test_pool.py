@@ -487,12 +487,12 @@ class TestCancellation:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Where nothing can be connected, each call ends by an attempt of its own, in order."""
-        dialed: list[int] = []
+        dialed: list[Dialer] = []
         ended: list[int] = []
         dial = Dialer.dial
 
         async def counted(dialer: Dialer, *arguments: Any) -> Connection | Failure:
-            dialed.append(len(ended))
+            dialed.append(dialer)
             return await dial(dialer, *arguments)
 
         async def fail(number: int) -> None:
@@ -510,7 +510,7 @@ class TestCancellation:
     async def test_failed_connection_fails_no_one_whose_connection_is_coming(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A call goes on where another's connection fails, and that call has been cancelled."""
+        """A call whose connection is coming goes on when that for a cancelled call has failed."""
         failed, go_on = asyncio.Event(), asyncio.Event()
         turns = [failed, go_on]
         dial = Dialer.dial
