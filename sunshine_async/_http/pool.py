@@ -35,7 +35,8 @@ _FRAMING_HEADERS: Final = frozenset({"connection", "content-length", "host", "tr
 _FIELD: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t\x20-\x7e\x80-\xff]*\r\n")
 _BODY_EXPECTED: Final = frozenset({"POST", "PUT", "PATCH"})
 _REQUEST_LINE: Final = re.compile(r"[A-Z]+ /[\x21-\x7e]* HTTP/1\.1\r\n")
-_MAX_CACHED: Final = 64  # request lines, and blocks of headers
+_MAX_HEADER_BLOCKS: Final = 16
+_MAX_REQUEST_LINES: Final = 64
 _BRIEF: Final = 0.1  # seconds idle, as between calls of a batch: no look for a sleep
 
 
@@ -177,12 +178,10 @@ class Pool:
             return next(islice(self._queue, before, None))
         return next(islice(reversed(self._queue), after, None))
 
-    def _make_connection(self) -> Connection:
-        return Connection(self, str(self._origin), secure=self._origin.secure)
-
     async def _dial(self, seconds: float | None) -> Connection | Failure:
         """Return a new connection, or the failure to connect within *seconds*."""
-        connection = await self._dialer.dial(self._make_connection, seconds)
+        make = partial(Connection, self, str(self._origin), secure=self._origin.secure)
+        connection = await self._dialer.dial(make, seconds)
         if isinstance(connection, Failure) or connection.is_available():
             return connection
         connection.abort()
@@ -346,7 +345,7 @@ class SocketWire:
         if not _REQUEST_LINE.fullmatch(line):
             message = "the method or the target can't be written as a request line"
             raise ValueError(message)
-        if len(self._request_lines) >= _MAX_CACHED:
+        if len(self._request_lines) >= _MAX_REQUEST_LINES:
             self._request_lines.clear()
         encoded = self._request_lines[line] = line.encode("ascii")
         return encoded
@@ -360,7 +359,7 @@ class SocketWire:
                 message = "a header can't be written: invalid characters, or a name that we set"
                 raise ValueError(message)
             lines.append(line)
-        if len(self._header_blocks) >= _MAX_CACHED:
+        if len(self._header_blocks) >= _MAX_HEADER_BLOCKS:
             self._header_blocks.clear()
         block = "".join(lines).encode("latin-1")
         self._header_blocks[id(headers)] = headers, block  # keeps the mapping, and so the id

@@ -176,7 +176,7 @@ class Emulator(World):
 
 
 def run_emulator(make: Callable[[], Emulator], *, port: int) -> None:
-    """Run the emulator of *make* as `Emulator.run` does; *make* is called once the port is taken."""
+    """Run the emulator of *make* as `Emulator.run` does; *make* is called once the socket is bound."""
     with ExitStack() as at_end:
 
         def make_app() -> AsgiApp:
