@@ -39,7 +39,7 @@ from sunshine_async._codec import (
     unstructure,
     wire_name,
 )
-from sunshine_async._codec.model import Model
+from sunshine_async._codec.model import Model, UnixTime
 from sunshine_async._codec.unions import is_list, members_of
 from sunshine_async.sunshine import UserCreateBody
 
@@ -729,6 +729,8 @@ def test_what_is_there_holds_what_was_sent(found: object, sent: object, *, expec
         ({"id": "a", "tags": 5}, Keyed(tags=None), False),
         ({"id": "a", "name": 5}, Keyed(name="5"), False),
         ({"id": "a", "metadata": {"itemId": 5}}, Keyed(metadata={"itemId": "5"}), False),
+        ({"id": "a", "metadata": {"b": 1, "c": 2}}, Keyed(metadata={"b": 1}), True),
+        ({"id": "a", "metadata": {"b": 1}}, Keyed(metadata={"b": 1, "c": 2}), False),
     ],
 )
 def test_an_answer_covers_a_body_by_raw_values(found: Any, sent: object, *, expected: bool) -> None:
@@ -966,6 +968,35 @@ def test_subclasses_and_enums_go_out_by_value() -> None:
         "also": ["x"],
     }  # fmt: skip
     assert decode(encode(attrs.evolve(LOADED, price=2)))["price"] == 2
+    plain = unstructure(body)
+    assert [type(plain[name]) for name in ("name", "note", "price")] == [str, str, float]
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"), [(1, "int"), (None, "NoneType"), (AT, "datetime"), (("a",), "tuple")]
+)
+def test_a_key_that_is_no_text_is_named(key: object, kind: str) -> None:
+    """The error says where the key is and what it is; JSON's keys are text."""
+    metadata: Any = {"a": [{key: "b"}]}
+
+    with pytest.raises(ValueError, match=rf"^metadata\.a\[0\]: a key must be text, not {kind}$"):
+        encode(ThingBody(metadata=metadata))
+
+
+@attrs.frozen(kw_only=True, slots=False)
+class Stamped:
+    """A model with a time that JSON has as a number."""
+
+    at: UnixTime | None = None
+    extra: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
+
+
+@pytest.mark.parametrize("seconds", [1e12, -1e12, 1e20, -1e20, 10**30])
+def test_a_number_in_no_calendar_is_no_time(seconds: float) -> None:
+    """An answer keeps such a number beside the model; a body with it is refused."""
+    assert structure({"at": seconds}, Stamped) == Stamped(extra={"at": seconds})
+    with pytest.raises(Misfit, match=r"^at: expected a time in seconds since 1970$"):
+        structure_body({"at": seconds}, Stamped)
 
 
 def test_a_time_without_a_zone_is_refused_in_every_model() -> None:

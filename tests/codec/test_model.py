@@ -4,6 +4,7 @@ import copy
 import pickle
 from datetime import UTC, date, datetime, timezone, tzinfo
 from typing import Any
+from unittest import mock
 
 import attrs
 import pytest
@@ -226,6 +227,14 @@ def test_fields_compare_as_declared() -> None:
     assert hash(Token(note="1")) == hash(Token(note="2"))
     assert Bare(extra={"a": 1}) == Bare()
     assert hash(Bare(extra={"a": 1})) == hash(Bare())
+
+
+def test_another_type_may_decide_to_be_equal() -> None:
+    """A placeholder of a test, such as ``mock.ANY``, equals a model."""
+    profile = sunshine.Profile(given_name="Jane")
+
+    assert profile == mock.ANY
+    assert profile != "Jane"
 
 
 def test_a_subclass_keeps_its_own_methods() -> None:
