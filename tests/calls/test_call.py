@@ -242,6 +242,8 @@ class TestSendingAgain:
 
         assert [error.attempts for error in errors] == [2] * 20 + [1] * 5
         assert [error.retry_budget_spent for error in errors] == [False] * 20 + [True] * 5
+        said = ["too many calls of these credentials fail" in str(error) for error in errors]
+        assert said == [False] * 20 + [True] * 5
 
     async def test_a_batch_spends_from_the_retry_budget(self) -> None:
         """Retries of a batch spend too; failures that aren't retried don't, nor hold the batch."""

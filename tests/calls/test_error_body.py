@@ -37,6 +37,8 @@ UNTITLED = b"<html><head><style>body {}</style></head><body>Try <b>again</b>\n l
         (b'{"error":"unauthorized"}', [("unauthorized", None)]),
         (b'{"message":"Rate limit exceeded"}', [(None, "Rate limit exceeded")]),
         (b'{"code":17,"message":"Bad"}', [("17", "Bad")]),
+        (b'{"code":"","title":"A"}', [(None, "A")]),
+        (b'{"code":"a","title":" "}', [("a", None)]),
         (b'{"message":["a","b"]}', [(None, "a; b")]),
         (b'{"title":{"a":"b"},"message":"Bad"}', [(None, "Bad")]),
         (b'{"message":[{"a":"b"}]}', [(None, '{"message":[{"a":"b"}]}')]),
