@@ -221,6 +221,8 @@ def _converter(*, strict: bool) -> "Converter":
     converter = Converter(detailed_validation=False)
     for kind in (str, bool, int, NoneType):
         converter.register_structure_hook(kind, reader.exact_reader(kind))
+    if not strict:
+        converter.register_structure_hook(int, reader.read_whole)
     for scalar in writer.NAMES:
         converter.register_unstructure_hook(scalar, writer.scalar_writer(scalar))
     converter.register_structure_hook(float, reader.read_float)

@@ -84,9 +84,9 @@ def is_id(wire: str) -> bool:
 
 def id_text(value: object) -> str | None:
     """Return a number as the text of an id; None for an inexact number or another type."""
-    if type(value) is int or (type(value) is float and abs(value) < _INEXACT_FROM):
-        return str(value)
-    return None
+    if type(value) is float and abs(value) < _INEXACT_FROM:
+        return str(int(value) if value.is_integer() else value)  # a proxy may write 5 as 5.0
+    return str(value) if type(value) is int else None
 
 
 def exact_reader(kind: type, *kinds: type) -> Read:
@@ -107,6 +107,13 @@ def type_misfit(kind: type, value: object) -> Misfit:
 
 
 read_float: Final = exact_reader(float, int)
+
+
+def read_whole(value: Any, _: Any) -> int:
+    """Read an integer of an answer, also written as ``5.0`` or ``5e3``."""
+    if type(value) is float and value.is_integer() and abs(value) < _INEXACT_FROM:
+        return int(value)
+    raise type_misfit(int, value)
 
 
 def read_datetime(value: Any, _: Any) -> datetime:

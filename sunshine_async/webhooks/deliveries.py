@@ -21,6 +21,7 @@ from attrs import field, frozen
 
 from sunshine_async._codec import Misfit, decode, structure
 from sunshine_async._codec.model import Model, redact
+from sunshine_async._codec.reader import id_text
 from sunshine_async.errors import ConfigurationError, WebhookError
 from sunshine_async.sunshine.once import EchoKey
 
@@ -278,7 +279,7 @@ def inside(data: Any, *path: str) -> Any:
 def id_inside(data: Any, *path: str) -> str | None:
     """Return the id at *path*, a number as text; None if absent or empty."""
     value = inside(data, *path)
-    return str(value) if isinstance(value, str | int) and value != "" else None
+    return (value if isinstance(value, str) else id_text(value)) or None
 
 
 def seconds_inside(data: Any, *path: str) -> float | None:

@@ -521,6 +521,22 @@ def test_an_answer_without_an_id_is_refused(data: object, reason: str, path: str
     assert caught.value.__context__ is None
 
 
+@pytest.mark.parametrize(
+    ("raw", "reading"),
+    [(3.0, 3), (-4e3, -4000), (2.0**53, None), (-(2.0**53), None), (1.5, None), (True, None)],
+)
+def test_a_whole_number_of_an_answer_is_an_integer(raw: object, reading: int | None) -> None:
+    """JSON may write 3 as 3.0: an integer too, unless digits are lost. A body is read strictly."""
+    data = {"id": "a", "howMany": raw}
+    found = structure(data, Thing)
+
+    assert (found.how_many, type(found.how_many)) == (reading, type(reading))
+    assert found.extra == ({} if reading else {"howMany": raw})
+    assert unstructure(found) == data
+    with pytest.raises(Misfit, match="howMany: expected an integer"):
+        structure_body(data, Thing)
+
+
 @pytest.mark.parametrize("read", [structure, structure_body])
 def test_an_answer_is_read_as_its_model(read: Any) -> None:
     """Each kind of field is read; a whole number will do where a number may have a fraction."""
@@ -745,6 +761,8 @@ def test_an_answer_covers_a_body_by_raw_values(found: Any, sent: object, *, expe
         ({"externalId": None}, None, False),
         ({"externalId": "5"}, "5", False),
         ({"externalId": 5}, "5", False),
+        ({"externalId": 5.0}, "5", False),
+        ({"externalId": 3.0045042291606e13}, "30045042291606", False),
         ({"externalId": 1.5}, "1.5", False),
         ({"externalId": -(2**70)}, str(-(2**70)), False),
         ({"externalId": 2.0**60}, None, True),

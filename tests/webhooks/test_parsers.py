@@ -299,6 +299,28 @@ def test_an_event_of_dixa_has_its_id_or_a_hash() -> None:
     assert id_of(a=1) != id_of(a=2)
 
 
+@pytest.mark.parametrize(("number", "text"), [(5, "5"), (5.0, "5"), (1.2e3, "1200"), (1.5, "1.5")])
+def test_the_number_of_an_id_is_its_text(number: float, text: str) -> None:
+    """An id that is a number is the text that the typed event has, of a conversation too."""
+    data = {**message(1), "id": number}
+    data["payload"] = {**data["payload"], "conversation": {"id": number}}
+    [raw] = raw_events(SUNSHINE, envelope([data]))
+    [event] = SUNSHINE.parse(HEADERS, to_body(envelope([data]))).events
+
+    assert isinstance(event, ConversationMessage)
+    assert raw.id == event.id == text
+    assert raw.conversation_id == event.payload.conversation.id == text
+
+
+def test_events_with_no_id_at_all_are_told_by_their_bodies() -> None:
+    """True, an empty text and a number with lost digits are no ids: no event passes for another."""
+    ids = [True, "", None, [], 2.0**60]
+    raw = raw_events(SUNSHINE, envelope([{"id": one, "type": "x"} for one in ids]))
+
+    assert all(event.id.startswith("sha256:") for event in raw)
+    assert len({event.id for event in raw}) == len(ids)
+
+
 def test_the_substitute_for_an_id_of_smooch() -> None:
     """Messages of v1.1 are told by trigger and ids; all other events by the hash of the body."""
 
