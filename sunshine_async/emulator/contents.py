@@ -9,12 +9,13 @@ Assumed, where the specification is silent:
   is a 400.
 - ``text`` of a message with ``htmlText`` or ``markdownText`` alone is that text. ``markdownText``
   is never returned.
+- The options of a form response are in ``textFallback`` with their labels, between commas.
 - Content with ``schema`` is stored unchecked, without known fields. A template needs no ``schema``.
 """
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import unquote
 
 from sunshine_async.emulator.fields import (
@@ -96,7 +97,7 @@ _FIELD: Final = object_schema(
     format=text_schema(enum=("integer", "decimal")),
 )
 _SIZE: Final = Schema(type="integer", minimum=1, maximum=256)
-_FORM_FIELD: Final = _FIELD.with_fields(
+FORM_FIELD: Final = _FIELD.with_fields(
     placeholder=_NAME,
     minSize=_SIZE,
     maxSize=_SIZE,
@@ -131,7 +132,7 @@ CONTENTS: Final[Mapping[str, Schema]] = {
     ),
     "file": object_schema("mediaUrl", **_FILE_FIELDS),
     "form": object_schema(
-        "fields", **_CONTENT_FIELDS, fields=array_schema(_FORM_FIELD, 1, 20), text=TEXT
+        "fields", **_CONTENT_FIELDS, fields=array_schema(FORM_FIELD, 1, 20), text=TEXT
     ),
     "formResponse": object_schema(
         "fields", **_TYPE, fields=array_schema(_FIELD.with_fields(quotedMessageId=TEXT), 1, 20)
@@ -164,6 +165,7 @@ AUTHOR: Final = object_schema(
     avatarUrl=_ICON,
 )
 _OVERRIDE: Final = object_schema(payload=OBJECT)
+_CAPABILITY: Final = text_schema(enum=("LIST", "TIME", "FORM", "QUICK", "AUTH2"))
 MESSAGE_POST: Final = object_schema(
     "author",
     "content",
@@ -172,7 +174,8 @@ MESSAGE_POST: Final = object_schema(
     destination=object_schema(integrationId=TEXT, integrationType=TEXT),
     metadata=METADATA,
     override=object_schema(
-        apple=_OVERRIDE, line=_OVERRIDE, messenger=_OVERRIDE, whatsapp=_OVERRIDE
+        apple=_OVERRIDE.with_fields(withCapabilities=array_schema(_CAPABILITY)),
+        **dict.fromkeys(("line", "messenger", "whatsapp"), _OVERRIDE),
     ),
     schema=TEXT,
 )
@@ -190,6 +193,8 @@ def checked_content(body: Mapping[str, Any]) -> JsonObject:
         refuse(*problems)
     if any(texts):
         content["text"] = next(filter(None, texts))
+    if content["type"] == "formResponse":
+        content["textFallback"] = "\n".join(map(_line, content["fields"]))
     if "items" in content:
         content["items"] = [*map(_with_alt_text, content["items"])]
     return omit(_with_alt_text(content), "markdownText")
@@ -219,6 +224,15 @@ def _problems(content: Mapping[str, Any], texts: Sequence[str | None]) -> Iterat
 def _has_twins(named: Sequence[Mapping[str, Any]]) -> bool:
     names = [one["name"] for one in named if "name" in one]
     return len({*names}) < len(names)
+
+
+def _line(field: Mapping[str, Any]) -> str:
+    """Return a field of a form response as a line of ``textFallback``."""
+    value = field.get(field["type"], "")
+    if isinstance(value, list):
+        options = cast("list[Mapping[str, Any]]", value)
+        value = ", ".join(str(option.get("label", "")) for option in options)
+    return f"{field['label']}: {value}"
 
 
 def _with_alt_text(holder: Mapping[str, Any]) -> JsonObject:

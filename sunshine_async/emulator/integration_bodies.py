@@ -11,11 +11,11 @@ from typing import Final
 
 from attrs import evolve
 
+from sunshine_async.emulator.contents import FORM_FIELD
 from sunshine_async.emulator.fields import (
     BOOLEAN,
     DISPLAY_NAME,
     NUMBER,
-    OBJECT,
     TEXT,
     Schema,
     array_schema,
@@ -68,7 +68,9 @@ _WEB: Final[Mapping[str, Schema]] = {
     "buttonIconUrl": _NULLABLE,
     "integrationOrder": evolve(_TEXTS, nullable=True),
     "originWhitelist": evolve(_TEXTS, nullable=True),
-    "prechatCapture": OBJECT,
+    "prechatCapture": object_schema(
+        avatarUrl=TEXT, enabled=BOOLEAN, enableEmailLinking=BOOLEAN, fields=array_schema(FORM_FIELD)
+    ),
     **_LISTS,
 }
 _WHATSAPP: Final[Mapping[str, Schema]] = dict.fromkeys(

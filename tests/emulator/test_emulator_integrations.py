@@ -95,12 +95,18 @@ class TestIntegrations:
             ("brandColor", "red", "brandColor should have 3 or 6 hexadecimal digits"),
             ("actionColor", "12345", "actionColor should have 3 or 6 hexadecimal digits"),
             ("displayStyle", "x", "displayStyle should be one of button, tab"),
+            ("prechatCapture", {"enabled": 1}, "prechatCapture.enabled should be a boolean"),
+            (
+                "prechatCapture",
+                {"fields": [{"type": "text", "name": "n"}]},
+                "prechatCapture.fields[0] should have required property 'label'",
+            ),
         ],
     )
     async def test_the_looks_of_the_web_messenger_are_checked(
-        self, app: httpx.AsyncClient, field: str, value: str, says: str
+        self, app: httpx.AsyncClient, field: str, value: Any, says: str
     ) -> None:
-        """A colour and a style that can't be are a 400, in a create and in an update."""
+        """A colour, a style and a form that can't be are a 400, in a create and in an update."""
         made = await created(app, {"type": "web", "brandColor": "65758e", "displayStyle": "tab"})
 
         create = await refused(app, "POST", "integrations", json={"type": "web", field: value})

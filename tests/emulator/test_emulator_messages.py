@@ -157,6 +157,11 @@ class TestPost:
         body = HELLO | {"override": {"line": {"payload": 1}}}
         _, title = await refused(app, "POST", path, json=body)
         assert title == "override.line.payload should be an object"
+        apple = {"payload": {}, "withCapabilities": ["LIST", "AUTH2"]}
+        await post(app, path, override={"apple": apple})
+        body = HELLO | {"override": {"apple": apple | {"withCapabilities": ["list"]}}}
+        _, title = await refused(app, "POST", path, json=body)
+        assert title.startswith("override.apple.withCapabilities[0] should be one of LIST, TIME")
 
     async def test_a_form_response_quotes_the_form(
         self, emulator: Emulator, app: httpx.AsyncClient, path: str
@@ -172,6 +177,27 @@ class TestPost:
         assert response["quotedMessage"] == {"type": "message", "message": form}
         assert response["content"]["fields"] == [FIELD]
         assert "quotedMessage" not in other
+
+    async def test_a_form_response_is_a_text_too(
+        self, emulator: Emulator, app: httpx.AsyncClient, path: str
+    ) -> None:
+        """The text has a line for each field: label and value; of a choice, the options' labels."""
+        options = [{"name": "p", "label": "Pizza"}, {"name": "t", "label": "Tacos"}]
+        fields = [
+            {"type": "text", "name": "a", "label": "Your name?", "text": "Jane"},
+            {"type": "email", "name": "b", "label": "E-mail", "email": "jane@example.com"},
+            {"type": "select", "name": "c", "label": "Food", "select": options},
+            {"type": "text", "name": "d", "label": "Note"},
+        ]
+        emulator.say("app", "jane", content={"type": "formResponse", "fields": fields})
+
+        [message] = (await call(app, "GET", path))["messages"]
+
+        assert message["content"] == {
+            "type": "formResponse",
+            "fields": fields,
+            "textFallback": "Your name?: Jane\nE-mail: jane@example.com\nFood: Pizza, Tacos\nNote: ",
+        }
 
     async def test_a_medium_has_the_name_of_the_file(
         self, app: httpx.AsyncClient, path: str
