@@ -12,6 +12,7 @@ import socket
 import ssl
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import asynccontextmanager
+from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
 from types import TracebackType
 from typing import Final, Self, TypeGuard, cast
 
@@ -43,6 +44,11 @@ _TLS_STEPS: Final[Mapping[str, str]] = {
     "wrong version number": "the other side answers without TLS: check base_url",
 }
 """Next steps by the last words of the problem; `CHECK` for further problems."""
+_LOCAL_LIMITS: Final = frozenset({EMFILE, ENFILE, ENOBUFS, ENOMEM})
+"""Errors of a connection for which this machine has no file, buffer or memory left."""
+_RAISE_LIMIT: Final = (
+    "a limit of this machine: use fewer connections, or raise the limit (ulimit -n for open files)"
+)
 NONE_FREE: Final = "came free in time: see max_connections="
 CLOSED_FIRST: Final = "the client was closed before it was sent"
 
@@ -95,6 +101,8 @@ def _reason(error: BaseException) -> str:
     else:
         took_long = isinstance(error, TimeoutError) and not error.errno
         reason = "it took too long" if took_long else name_of(error)
+        if isinstance(error, OSError) and error.errno in _LOCAL_LIMITS:
+            return f"{reason}: {_RAISE_LIMIT}"
     return f"{reason}: {CHECK}"
 
 

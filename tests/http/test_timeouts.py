@@ -1,4 +1,6 @@
 import asyncio
+import os
+from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
 
 import pytest
 from support import certificates
@@ -24,6 +26,28 @@ class TestTime:
             " check the address and the network",
         )
         assert not progress.started
+
+    @pytest.mark.parametrize("code", [EMFILE, ENFILE, ENOBUFS, ENOMEM])
+    def test_a_limit_of_this_machine_is_named(self, code: int) -> None:
+        """A call without a connection for want of files or memory sends nobody to the network."""
+
+        class Loop(asyncio.SelectorEventLoop):
+            async def sock_connect(self, *_: object) -> None:
+                raise OSError(code, "")
+
+        async def scenario() -> Response | Failure:
+            async with wired("http://127.0.0.1:80") as wire:
+                return await call(wire)
+
+        with asyncio.Runner(loop_factory=Loop) as runner:
+            reply = runner.run(scenario())
+
+        assert isinstance(reply, Failure)
+        assert reply.fault is Fault.UNSENT
+        assert reply.reason.endswith(
+            f"{os.strerror(code).lower()}: a limit of this machine: use fewer connections, or raise"
+            " the limit (ulimit -n for open files)"
+        )
 
     @virtual
     async def test_no_connection_comes_free(self) -> None:
