@@ -62,6 +62,8 @@ class JobSource:
     path: Path | None
     is_same: bool
     """True if the file is as the job read it."""
+    is_readable: bool = True
+    """False if a file of the name can't be read."""
 
     @classmethod
     def find(cls, journal: JournalQueries) -> Self:
@@ -69,8 +71,12 @@ class JobSource:
         about = journal.about()
         folders = folders_of(journal) if "digest" in about else ()
         paths = [path for folder in folders if (path := folder / about["source"]).is_file()]
-        same = next((path for path in paths if digest_of(path) == about["digest"]), None)
-        return cls(same or next(iter(paths), None), same is not None)
+        digests: list[str | None] = []
+        for path in paths:
+            digests.append(digest_of(path))
+            if digests[-1] == about["digest"]:
+                return cls(path, is_same=True)
+        return cls(next(iter(paths), None), is_same=False, is_readable=None not in digests)
 
     def open(self, about: Mapping[str, str]) -> AbstractContextManager[RowFile | None]:
         """Open the file with the options of the job; None if there is no file that can be read."""
@@ -142,7 +148,7 @@ class FailureList:
                 body = body or row.data
             elif row is not None and not body:
                 about["text"] = self._text()
-            missing += not body and "text" not in about
+            missing += row is None and not kept["body"]
             write(json_line({**body, OUTCOME_KEY: about}))
         return missing
 
@@ -207,7 +213,11 @@ class FailureList:
                 "they came from a program or a pipe, and the journal has the content of readable "
                 "rows only, if the job had --keep-bodies"
             )
-        state = "is gone" if self.source.path is None else "has changed since"
+        state = "has changed since"
+        if self.source.path is None:
+            state = "is gone"
+        elif self.source.is_same or not self.source.is_readable:
+            state = "can't be read: check the rights of the file, and the disk"
         return (
             f"{self.about['source']}, the file that the job read, {state}. Lines and reasons are "
             "listed"

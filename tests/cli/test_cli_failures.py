@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from support.commands import Call
 from support.text import words
 
-from sunshine_async.emulator import Emulator
+from sunshine_async.emulator import Emulator, Mishap
 from sunshine_async.journal import Journal, State, Update
 from sunshine_async.rows import BadRow, Row, Shape, open_rows
 from sunshine_async.rows.csv_records import bare_cell, guard_cell
@@ -284,7 +284,10 @@ class TestJsonLines:
 
 class TestWithoutContent:
     @pytest.mark.parametrize("out", ["failed.csv", "failed.jsonl"])
-    @pytest.mark.parametrize("change", ["is gone", "has changed since", "from a program or a pipe"])
+    @pytest.mark.parametrize(
+        "change",
+        ["is gone", "has changed since", "can't be read: check", "from a program or a pipe"],
+    )
     def test_lines_and_reasons_stay(
         self, call: Call, users: Path, tmp_path: Path, out: str, change: str
     ) -> None:
@@ -292,6 +295,9 @@ class TestWithoutContent:
         fail(call)
         if change == "is gone":
             users.unlink()
+        elif change == "can't be read: check":
+            users.unlink()
+            users.symlink_to("/proc/self/mem")  # reading ends in EIO, as on a failing disk
         elif change == "has changed since":
             users.write_text(re.sub(r"(?m)^([abd]),.*", r"\1,June", USERS))
         else:
@@ -312,6 +318,16 @@ class TestWithoutContent:
         if out == "failed.jsonl":
             with open_rows(tmp_path / out, Shape(UserCreateBody)) as rows:
                 assert {type(row) for row in rows} == {BadRow}
+
+    def test_an_empty_row_has_content(self, call: Call, tmp_path: Path, emulator: Emulator) -> None:
+        """An empty body, which the service has refused, is no body that is missing."""
+        (tmp_path / "users.jsonl").write_text("{}\n")
+        emulator.faults += [Mishap(status=400)]
+        result = call("import", "users.jsonl", "--mode", "create", "--journal", "run.sqlite")
+        assert result.exit_code == 1, result.output
+        result = call("job", "failures", "run.sqlite")
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert json.loads(result.stdout).keys() == {"_row"}
 
     @pytest.mark.parametrize("out", ["failed.csv", "failed.jsonl"])
     def test_rows_that_have_not_changed(
