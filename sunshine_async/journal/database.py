@@ -119,6 +119,8 @@ class SingleProcessDatabase(DatabaseFile):
             database.rollback()  # nothing: a database in a transaction can't be copied
             try:
                 database.backup(copied)
+                copied.execute("PRAGMA journal_mode = DELETE")  # the copy is one file, without flag
+                copied.execute(f"PRAGMA user_version = {self.VERSION}")
             except sqlite3.Error as error:
                 raise OSError(EIO, str(error), str(target)) from None
 
@@ -127,8 +129,7 @@ class SingleProcessDatabase(DatabaseFile):
             needed = ".".join(map(str, OLDEST))
             self._fail(f"needs SQLite {needed} or later; this Python has {sqlite3.sqlite_version}")
         database = self._database
-        database.execute("PRAGMA synchronous = FULL")
-        database.execute("PRAGMA temp_store = FILE")
+        database.executescript("PRAGMA synchronous = FULL; PRAGMA temp_store = FILE")
         database.execute("PRAGMA cache_size = -8000")  # KiB: with less, pages are read back
         database.execute("PRAGMA wal_autocheckpoint = 0")  # see `_checkpoint`
         database.execute("PRAGMA journal_size_limit = 0")  # size 0: all rows are moved
@@ -352,11 +353,10 @@ def _lock_file_at(path: Path) -> tuple[int, int, int] | None:
 
 def _identity(path: Path) -> tuple[int, int] | None:
     """Return the identity of the file *path*, None if missing."""
-    try:
+    with suppress(OSError):
         found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+        return found.st_dev, found.st_ino
+    return None
 
 
 def _create_empty(path: Path) -> None:

@@ -161,6 +161,16 @@ class TestCopying:
         assert stat.S_IMODE((folder / "copy.sqlite").stat().st_mode) == 0o600
         assert done(folder / "copy.sqlite") == done(killed) == 100
 
+    @pytest.mark.parametrize("at", [1, 0, 3, 2])
+    def test_copied_in_a_move(self, journal: Journal, tmp_path: Path, at: int) -> None:
+        """If the disk of the journal refuses any step of a move, the copy elsewhere is whole."""
+        fill(journal, 100)
+        begin_move(journal, steps=at)
+        journal._database.execute("PRAGMA query_only = ON")
+        journal.copy(tmp_path / "copy")
+        assert [*tmp_path.glob("copy*")] == [tmp_path / "copy"]
+        assert done(tmp_path / "copy") == 100
+
     def test_what_is_there_stays(self, killed: Path, tmp_path: Path) -> None:
         """A file that is there isn't copied over, nor is a symlink to nowhere."""
         target = tmp_path / "there"
