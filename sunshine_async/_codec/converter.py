@@ -71,17 +71,27 @@ def _encode_or_none(value: object, kind: Any) -> bytes | None:
 
 def decode(data: bytes) -> Any:
     """Return JSON, with a BOM or without, as plain data; raise `Misfit` for any other text."""
+    data = data.removeprefix(BOM_UTF8)
     try:
-        return orjson.loads(data.removeprefix(BOM_UTF8))
+        return orjson.loads(data)
     except orjson.JSONDecodeError as error:
         utf_16 = ", but UTF-16: JSON is UTF-8" if data[:2] in (BOM_UTF16_LE, BOM_UTF16_BE) else ""
-        place = f"line {error.lineno}, column {error.colno}"
-        misfit = Misfit(f"not JSON{utf_16} ({error.msg}, {place})")
+        misfit = Misfit(f"not JSON{utf_16} ({_syntax_problem(data, error)})")
     del data  # error reporters attach local variables
     try:
         raise misfit
     finally:
         del misfit  # which holds this frame
+
+
+def _syntax_problem(text: bytes, error: orjson.JSONDecodeError) -> str:
+    """Return the reason and the place; orjson takes bytes that aren't UTF-8 for surrogates."""
+    try:
+        text.decode()
+    except UnicodeDecodeError as wrong:
+        before = text[: wrong.start].decode()
+        error = orjson.JSONDecodeError("a byte that isn't UTF-8", before, len(before))
+    return f"{error.msg}, line {error.lineno}, column {error.colno}"
 
 
 def structure(data: object, kind: type[T]) -> T:

@@ -24,6 +24,7 @@ from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
 from sunshine_async._calls.endpoint import MAX_JSON_BYTES
+from sunshine_async._codec import Misfit, decode
 from sunshine_async.emulator import control
 from sunshine_async.emulator.faults import WITHOUT_BODY, Mishap, ScriptedFault
 from sunshine_async.emulator.fields import FormParser, Refusal, refuse
@@ -261,9 +262,9 @@ def _parse_json(routed: _RoutedRequest) -> Any:
     if kind != _JSON:
         raise Refusal(415, "unsupported_media_type", f"content-type should be {_JSON}")
     try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        refuse(f"the body isn't JSON: {error}")
+        return decode(body)
+    except Misfit as misfit:
+        refuse(f"the body is {misfit}")
 
 
 def _refusal(status: int) -> Refusal:

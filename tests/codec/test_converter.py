@@ -643,6 +643,21 @@ def test_what_is_no_json_is_refused(data: bytes) -> None:
     assert caught.value.__context__ is None
 
 
+@pytest.mark.parametrize(
+    ("data", "place"),
+    [
+        (b"\xff", "line 1, column 1"),
+        (b"\x1f\x8b\x08", "line 1, column 2"),
+        (b'\xef\xbb\xbf{"a":\n"\xc3\xbc\xe9"}', "line 2, column 3"),
+        (b'{"a": "\xed\xa0\x80"}', "line 1, column 8"),
+    ],
+)
+def test_bytes_that_are_not_utf_8_are_named(data: bytes, place: str) -> None:
+    """A text in another encoding is refused as such, with the place of the first foreign byte."""
+    with pytest.raises(Misfit, match=rf"^not JSON \(a byte that isn't UTF-8, {place}\)$"):
+        decode(data)
+
+
 def test_a_byte_order_mark_is_passed_over() -> None:
     """JSON behind a BOM is read; UTF-16 is named as such, and so is what is wrong behind a BOM."""
     text = '{"name": "a"}'

@@ -257,6 +257,19 @@ class TestValidation:
 
         assert "body" in title
 
+    async def test_an_encoding_is_refused_by_name(self, app: httpx.AsyncClient) -> None:
+        """A body in another encoding than UTF-8 is refused as such; a BOM is passed over."""
+        json = {"content-type": "application/json"}
+        text = '{"externalId": "Zo\u00eb"}'
+
+        latin = await app.post("users", content=text.encode("latin-1"), headers=json)
+        marked = await app.post("users", content=text.encode("utf-8-sig"), headers=json)
+
+        assert titles(latin) == [
+            "the body is not JSON (a byte that isn't UTF-8, line 1, column 19)"
+        ]
+        assert marked.json()["user"]["externalId"] == "Zo\u00eb"
+
     async def test_other_content_type_is_refused(self, app: httpx.AsyncClient) -> None:
         """JSON has to be called JSON."""
         answer = await app.post("users", content=b"{}", headers={"content-type": "text/plain"})
