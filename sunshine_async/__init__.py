@@ -42,7 +42,8 @@ FastAPI
 -------
 
 Models are types of requests and responses: wire names, a schema in ``/docs``, and a 422 that names
-the field. A visitor waits at most *deadline* seconds, pauses and retries included::
+the field. An endpoint that returns a model declares the return type: without one, FastAPI writes the
+names of Python. A visitor waits at most *deadline* seconds, pauses and retries included::
 
     from collections.abc import AsyncIterator
     from contextlib import asynccontextmanager

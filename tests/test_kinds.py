@@ -137,7 +137,7 @@ CHOICES: tuple[tuple[Callable[..., object], dict[str, tuple[Any, ...]]], ...] = 
     (served, {"port": (SECRET, None, 0.0, -1), "host": NO_TEXT}),
     (connected, {"app": (None, "http://receiver/")}),
     (with_faults, {"faults": (None, Mishap(reset=True), (Mishap(reset=True),))}),
-    (Pace, {"shared": (SECRET, Path("x.pace"), 5)}),
+    (Pace, {"shared": (SECRET, Path("x.pace"), 5), "rate": NO_NUMBER, "burst": (0, SECRET)}),
     (FileAllowance, {"path": (None, 5, b"x")}),
     (lambda scheme: ApiToken("token", scheme=scheme), {"scheme": NO_TEXT}),
     (lambda **given: JwtAuth("key-id", SECRET, **given), {
@@ -184,12 +184,13 @@ def cases() -> Iterator[Any]:
 def test_a_value_of_another_type_is_refused_by_name(
     function: Callable[..., object], name: str, value: Any
 ) -> None:
-    """The error is a TypeError or a ValueError that names the argument, and says what fits."""
+    """The error names the argument, and says what fits; local variables can be shown on the way."""
     with pytest.raises((TypeError, ValueError), match=rf"\b{name}\b.*(must be|: |has )") as error:
         function(**{name: value})
 
     kinds = ("not supported between", "is not iterable", "object has no", "JSON serializable")
     assert not any(kind in str(error.value) for kind in kinds)
+    assert leaks(error.value) == []
 
 
 @pytest.mark.parametrize("value", [SECRET, None, 5, b"x"])

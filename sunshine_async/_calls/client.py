@@ -314,7 +314,7 @@ class Client:
         await self.aclose()
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(base_url={self.base_url!r})"
+        return f"{type(self).__name__}(base_url={vars(self).get('base_url')!r})"
 
     def __reduce__(self) -> NoReturn:
         message = (

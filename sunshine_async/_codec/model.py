@@ -110,6 +110,17 @@ class _AsDataclass:
         return getattr(_dataclass_of(owner), self._name)
 
 
+class _PydanticSerializer:
+    """Attribute that Pydantic asks for where a place has no type, such as `Any`; made on access."""
+
+    def __get__(self, _model: object, owner: object) -> Any:
+        try:
+            return import_module("sunshine_async._codec.pydantic_schema").untyped_serializer()
+        except ImportError:  # an inspection of all attributes, without Pydantic
+            message = "__pydantic_serializer__ needs Pydantic"
+        raise AttributeError(message)
+
+
 @cache
 def _dataclass_of(kind: Any) -> type:
     """Return a dataclass with the fields of *kind*, a model."""
@@ -191,6 +202,7 @@ class Model:
 
     __dataclass_fields__ = _AsDataclass()
     __dataclass_params__ = _AsDataclass()
+    __pydantic_serializer__ = _PydanticSerializer()
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

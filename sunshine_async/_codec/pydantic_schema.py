@@ -2,13 +2,14 @@
 
 - A value is checked field by field under the names on the wire, so an error has the field in
   ``loc``. The strict reader of bodies then makes the model, for answers' models too.
-- A model in a result is written as `unstructure` writes a model.
+- A model in a result is written as `unstructure` writes a model, also in a place declared as `Any`.
 - The JSON schema has each model once, with the names on the wire. Further keys are allowed.
 """
 
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from datetime import datetime
+from functools import cache
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Final, cast, get_args, get_origin
 
@@ -20,6 +21,7 @@ from sunshine_async._codec.unions import is_union, members_of
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
+    from pydantic_core import SchemaSerializer
     from pydantic_core.core_schema import CoreSchema
 
 _UNDER_WAY: Final[ContextVar[frozenset[type]]] = ContextVar("under_way", default=frozenset())
@@ -62,6 +64,15 @@ def model_schema(kind: type[object], handler: "GetCoreSchemaHandler") -> "CoreSc
         ref=reference,
         serialization=core_schema.plain_serializer_function_ser_schema(unstructure),
     )
+
+
+@cache
+def untyped_serializer() -> "SchemaSerializer":
+    """Return the serializer of any model in a place without a type."""
+    from pydantic_core import SchemaSerializer, core_schema  # noqa: PLC0415
+
+    write = core_schema.plain_serializer_function_ser_schema(unstructure)
+    return SchemaSerializer(core_schema.any_schema(serialization=write))
 
 
 def _value_schema(kind: Any, handler: "GetCoreSchemaHandler") -> "CoreSchema":

@@ -65,7 +65,7 @@ class FileAllowance(Allowance):
         renew_after_fork(self)
 
     def __repr__(self) -> str:
-        return f"FileAllowance({str(self.path)!r})"
+        return f"FileAllowance({str(vars(self).get('path'))!r})"
 
     def renew(self) -> None:
         """Open the file anew: a child process must not share a lock with the parent process."""

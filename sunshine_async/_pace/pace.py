@@ -9,7 +9,7 @@ from sunshine_async._pace.breaker import FAILURES, FEW_FAILURES, CircuitBreaker,
 from sunshine_async._pace.concurrency import OverloadLimit
 from sunshine_async._pace.evidence import HeaderLimit
 from sunshine_async._pace.rate import LEARNT_BURST, LONGEST_PAUSE, RECHECK, AdaptiveRate
-from sunshine_async._pace.settings import Setting, check_settings
+from sunshine_async._pace.settings import check_settings
 from sunshine_async._pace.slots import Lane, Slots, Snapshot
 
 if TYPE_CHECKING:
@@ -74,13 +74,12 @@ class Pace(Slots):
         max_outage: float = 900.0,
         shared: "Allowance | None" = None,
     ) -> None:
-        settings: tuple[Setting, ...] = (
+        check_settings("Pace", (
             ("rate", rate, lambda it: it is None or 0 < it < inf, "calls a second, more than 0; leave it out for no bound"),
             ("burst", burst, lambda it: it is None or 1 <= it < inf, "how many may start at once, 1 or more"),
             ("max_in_flight", max_in_flight, lambda it: it is None or it >= 1, "1 or more; leave it out for no bound"),
             ("max_outage", max_outage, lambda it: it >= 0, "seconds, 0 or more"),
-        )  # fmt: skip
-        check_settings("Pace", settings)
+        ))  # fmt: skip
         super().__init__(max_in_flight)
         self.rate: Final = rate
         self.burst: Final = burst if burst is not None else max(1.0, (rate or 0.0) / 10)
@@ -108,7 +107,8 @@ class Pace(Slots):
         """The earliest start of a batch's call, as the ``Retry-After`` of a failure asked."""
 
     def __repr__(self) -> str:
-        return f"Pace(rate={self.rate}, burst={self.burst}, max_in_flight={self.max_in_flight})"
+        names = ("rate", "burst", "max_in_flight")
+        return f"Pace({', '.join(f'{name}={vars(self).get(name)}' for name in names)})"
 
     def leave(
         self,

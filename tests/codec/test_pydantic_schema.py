@@ -7,12 +7,14 @@ import sys
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib import import_module
+from inspect import getmembers
 from typing import Any
 
 import attrs
 import httpx
 import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import to_json as to_pydantic_json
 from support.frames import leaks
 
 from sunshine_async import (
@@ -25,6 +27,7 @@ from sunshine_async import (
     to_json,
 )
 from sunshine_async._codec.model import Model, fields_by_wire
+from sunshine_async._codec.pydantic_schema import untyped_serializer
 from sunshine_async.jobs import Report
 from sunshine_async.sunshine import Identity, Profile, User, UserCreateBody, UserProfile
 
@@ -163,6 +166,30 @@ class TestPydantic:
         assert Order.model_validate_json(read.model_dump_json()) == read
         with pytest.raises(ValidationError, match=r"user\.id"):
             Order.model_validate_json('{"user": {"id": 1}}')
+
+    async def test_place_without_a_type(self) -> None:
+        """In a place declared as `Any`, at any depth, a model has the names on the wire too."""
+        user, body = from_dict(User, JANE), UserCreateBody(external_id="jane")
+        app = application()
+
+        @app.get("/any")
+        async def found() -> dict[str, Any]:
+            return {"users": [user, body]}
+
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
+            answer = await client.get("http://test/any")
+
+        assert answer.json() == {"users": [JANE, {"externalId": "jane"}]}
+        assert json.loads(to_pydantic_json({"user": user})) == {"user": JANE}
+
+    def test_inspection_without_pydantic(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """All attributes of a model can be looked at where Pydantic isn't installed."""
+        assert hasattr(User, "__pydantic_serializer__")
+        untyped_serializer.cache_clear()
+        monkeypatch.setitem(sys.modules, "pydantic_core", None)
+
+        assert not hasattr(User, "__pydantic_serializer__")
+        assert getmembers(User)
 
     def test_times_as_the_service_writes_them(self) -> None:
         """A time is read by the library's own reader, zone names included."""
