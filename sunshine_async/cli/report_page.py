@@ -8,7 +8,6 @@ dependency more for a single page. Without *show_data* the page has no text of a
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.resources import files
 from typing import Final
 from xml.etree.ElementTree import Element, tostring
 
@@ -20,6 +19,7 @@ from sunshine_async.cli.next_steps import NextStep, ReasonCounts, ending_without
 from sunshine_async.cli.output import OUTCOMES
 from sunshine_async.cli.progress import format_duration
 from sunshine_async.cli.report_charts import charts_of, condensed, rate, short, values_of
+from sunshine_async.cli.report_style import STYLE
 from sunshine_async.cli.streams import escape_controls
 from sunshine_async.jobs import Ending, Report
 from sunshine_async.jobs.timeline import Timeline, total_of
@@ -62,7 +62,7 @@ class ReportPage:
             make("meta", name="color-scheme", content="light dark"),
             make("title", self.title),
             make("link", rel="icon", href="data:,"),
-            make("style", files("sunshine_async.cli").joinpath("report.css").read_text(encoding="utf-8")),
+            make("style", STYLE),
         )  # fmt: skip
         page = make("html", "", head, make("body", "", self._main()), lang="en")
         for element in page.iter():

@@ -20,7 +20,6 @@ from support.commands import Call
 from support.pages import FULL, timelines, troubled
 from support.size import sized
 
-from sunshine_async.cli import report_page
 from sunshine_async.cli.charts import Axis, Chart, Series, round_step
 from sunshine_async.cli.next_steps import (
     EXAMPLES,
@@ -31,12 +30,12 @@ from sunshine_async.cli.next_steps import (
     reason_without_data,
 )
 from sunshine_async.cli.report_page import ReportPage
+from sunshine_async.cli.report_style import STYLE
 from sunshine_async.emulator import Emulator, Mishap
 from sunshine_async.jobs import Ending, Problem, Report, Trouble
 from sunshine_async.jobs.timeline import Part, Timeline
 from sunshine_async.journal import Journal, State, Update
 
-STYLE = Path(report_page.__file__).with_name("report.css").read_text(encoding="utf-8")
 VOID = {"meta", "link", "br"}
 SERVED = {"service": "sunshine", "mode": "create"}
 

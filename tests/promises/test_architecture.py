@@ -388,6 +388,13 @@ def test_the_package_shows_few_entries() -> None:
     assert all(entry.is_dir() for entry in private)
 
 
+def test_the_package_is_code_alone() -> None:
+    """The package has no data file: tools such as PyInstaller, which pack a program, leave data out."""
+    found = {file.name for file in ROOT.rglob("*") if file.is_file()}
+
+    assert {name for name in found if not name.endswith((".py", ".pyc"))} == {"py.typed"}
+
+
 def test_few_files_are_small() -> None:
     """At most 25 files have fewer than 100 lines, a file for each resource aside."""
     small = [

@@ -1,3 +1,8 @@
+"""Style sheet of a job's report, as a module: tools that pack a program into a file leave data out."""
+
+from typing import Final
+
+STYLE: Final = """\
 :root {
   color-scheme: light dark;
   --page: #f4f6f8; --card: #ffffff; --ink: #1a2230; --muted: #52606f; --grid: #dde3ea; --edge: #d3dae2;
@@ -105,3 +110,4 @@ footer { color: var(--muted); font-size: 14px; padding: 20px 4px 0; }
   figure, tr, .steps li { break-inside: avoid; }
   .area, .bar, .key, .tiles div, .status { print-color-adjust: exact; }
 }
+"""
