@@ -148,7 +148,7 @@ CHOICES: tuple[tuple[Callable[..., object], dict[str, tuple[Any, ...]]], ...] = 
     (receiver, {"retry": (None, 3, Retry), "hooks": (5, SECRET)}),
     (SunshineWebhooks, {"secret": (None, 1.5, object(), Retry)}),
     (lambda tolerance: DixaWebhooks("ab", tolerance), {"tolerance": (None, SECRET)}),
-    (parse, {"headers": (None, SECRET, 5)}),
+    (parse, {"headers": (None, SECRET, 5, {b"a": "b"}, {"a": ["b"]}, {"a": b"b"})}),
     (open_rows, {
         "path": (None, 5, b"x"), "shape": (None, jobs.SUNSHINE, UserCreateBody),
         "format": ("csv", rows.Format), "empty": ("null", None), "renames": (SECRET, []),

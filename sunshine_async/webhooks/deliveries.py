@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from difflib import get_close_matches
 from hashlib import sha256
 from hmac import compare_digest
+from itertools import chain
 from typing import Any, Final, NoReturn, TypeAlias, cast
 
 import orjson
@@ -128,9 +129,13 @@ class WebhookParser(ABC):
         - One event that can't be read, or an unknown trigger, is an `UnknownEvent`.
         - Raise `WebhookError` with the *status* to answer: 401 for a wrong secret or signature, 400
           for a body that is no delivery. The service gives up such a delivery for good.
+        - Raise `TypeError` for a body that isn't bytes, and for headers that aren't text.
         """
-        delivery = self.read(headers, body, now=now)
+        misfit = _misfit(headers, body)
+        delivery = misfit or self.read(headers, body, now=now)
         del headers, body  # error reporters attach local variables
+        if isinstance(delivery, str):
+            raise TypeError(delivery)
         if isinstance(delivery, WebhookError):
             raise delivery
         events = [self.event(raw.type, raw.data) for raw in delivery.events]
@@ -140,15 +145,6 @@ class WebhookParser(ABC):
         self, headers: Mapping[str, str], body: bytes, *, now: datetime | None = None
     ) -> RawDelivery | WebhookError:
         """Verify a request and return the raw delivery, or the error that `parse` raises."""
-        if not hasattr(body, "decode"):  # a text, or a dictionary
-            kind = type(body).__name__
-            del body, headers  # error reporters attach local variables
-            message = f"the body must be the bytes of the request, as received, not {kind}"
-            raise TypeError(message)
-        if not hasattr(headers, "items"):
-            message = f"headers must be a mapping, not {type(headers).__name__}"
-            del body, headers
-            raise TypeError(message)
         named = {name.lower(): value for name, value in headers.items()}
         refusal = self._refusal(named, body, now or datetime.now(UTC))
         if refusal is not None:
@@ -239,6 +235,20 @@ def _secret_problem(secrets: Sequence[object]) -> str | None:
             return f"must be text, not {type(one).__name__}"
         if one != one.strip() or _CONTROL.search(one):
             return "has a line break or a blank at an end: was it copied or read whole?"
+    return None
+
+
+def _misfit(headers: object, body: object) -> str | None:
+    """Return the reason that *headers* or *body* have the wrong type; None: both fit."""
+    if not hasattr(body, "decode"):  # a text, or a dictionary
+        kind = type(body).__name__
+        return f"the body must be the bytes of the request, as received, not {kind}"
+    if not hasattr(headers, "items"):
+        return f"headers must be a mapping, not {type(headers).__name__}"
+    pairs = cast("Mapping[object, object]", headers).items()
+    for part in chain.from_iterable(pairs):
+        if not isinstance(part, str):  # such as the lists of AWS, or the bytes of ASGI
+            return f"headers must be a mapping of text to text; one has {type(part).__name__}"
     return None
 
 

@@ -6,7 +6,7 @@ import pickle
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import pytest
@@ -529,6 +529,10 @@ ACTS: Mapping[str, Callable[[], object]] = {
     "not JSON": lambda: SmoochWebhooks(SENTINEL).parse({"x-api-key": SENTINEL}, b"sentinel"),
     "no list": lambda: SunshineWebhooks(SENTINEL).parse({"x-api-key": SENTINEL}, b'["sentinel"]'),
     "no form": lambda: DixaWebhooks(KEY).parse({"x-dixa-signature": SENTINEL}, b"sentinel"),
+    "body of text": lambda: SUNSHINE.parse({"x-api-key": SENTINEL}, cast("Any", SENTINEL)),
+    "headers of AWS": lambda: SUNSHINE.parse(cast("Any", {"x-api-key": [SENTINEL]}), b"sentinel"),
+    "headers of ASGI": lambda: DIXA.parse(cast("Any", {b"x": SENTINEL.encode()}), b"sentinel"),
+    "headers in pairs": lambda: SMOOCH.parse(cast("Any", [("x-api-key", SENTINEL)]), b"sentinel"),
     "pickle": lambda: pickle.dumps(SunshineWebhooks(SENTINEL)),
 }
 
