@@ -128,9 +128,9 @@ def find_proxy(given: str | None, base_url: str) -> Proxy | None:
         or not 0 < int(match["port"] or 1) <= _LAST_PORT
     ):
         message = (
-            f"{subject} must be a URL such as http://localhost:3128 or"
-            " http://user:password@localhost:3128, with special characters of the user name and"
-            " the password percent-encoded (%23 for #)"
+            f"{subject} must be a URL of http, https, socks5 or socks5h, such as"
+            " http://localhost:3128 or http://user:password@localhost:3128, with special characters"
+            " of the user name and the password percent-encoded (%23 for #)"
         )
         raise ConfigurationError(message)
     scheme = match["scheme"].lower()
