@@ -13,7 +13,7 @@ converters, made of the parts in `model` (base class, metadata), `reader` (value
 `writer` (plain data, models) and `unions` (with null or a tag).
 """
 
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import attrs
 
@@ -31,6 +31,9 @@ from sunshine_async._codec.converter import (
     unstructure,
 )
 from sunshine_async._codec.model import UNSET, name_of, wire_name
+
+if TYPE_CHECKING:  # tools that pack a program take this for the import of `model`
+    from sunshine_async._codec import pydantic_schema as pydantic_schema
 
 T = TypeVar("T")
 

@@ -3,7 +3,6 @@
 import signal
 import sys
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -151,8 +150,9 @@ def demo(
     """Show the library at work on an emulator: no account is needed, nothing leaves this machine."""
     with exit_on_error():
         if bot:
-            chat = import_module("sunshine_async.cli.demo_chat")  # needs the receiver
-            raise typer.Exit(anyio.run(chat.run_bot_demo, Printer(), number or 300))
+            from sunshine_async.cli import demo_chat  # noqa: PLC0415 - needs the receiver
+
+            raise typer.Exit(anyio.run(demo_chat.run_bot_demo, Printer(), number or 300))
         number = number or 2000
         raise typer.Exit(anyio.run(demonstration.run_demo, Printer(), number))
 

@@ -6,7 +6,6 @@ import shlex
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing, suppress
 from functools import partial
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -107,18 +106,22 @@ def submit(context: typer.Context, plan: ImportPlan, rows: RowFile, printer: Pri
                 instead = "the database of the cluster has the journals"
             message = f"{shown} has no effect with --cluster: leave it out, {instead}"
             raise ConfigurationError(message)
+    from sunshine_async.jobs.cluster_plan import ClusterPlan  # noqa: PLC0415 - in the extra
+
     first = partition(rows, plan.service.task(plan.mode), into=values["parts"])[0]
-    stored = import_module("sunshine_async.jobs.cluster_plan").ClusterPlan(
+    stored = ClusterPlan(
         part=first, source=rows.name, is_shared=values["shared_file"], options=plan.options,
         command=line_of(plan.command),
     )  # fmt: skip
     return anyio.run(_submit, values["cluster"], stored, plan.report, printer)
 
 
-async def _submit(place: Place, stored: Any, page: ReportFile | None, printer: Printer) -> int:
+async def _submit(place: Any, stored: Any, page: ReportFile | None, printer: Printer) -> int:
+    from sunshine_async.jobs.cluster import open_cluster  # noqa: PLC0415 - in the extra
+
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    async with import_module("sunshine_async.jobs.cluster").open_cluster(place) as cluster:
+    async with open_cluster(place) as cluster:
         number = await cluster.submit(stored, printer.print_note)
         printer.print_note(_WAITING.format(stored.part.count))
         before: Any = None
@@ -131,9 +134,12 @@ async def _submit(place: Place, stored: Any, page: ReportFile | None, printer: P
                 return await to_thread.run_sync(_report, place, page, printer)
 
 
-def _report(place: Place, page: ReportFile | None, printer: Printer) -> int:
+def _report(place: Any, page: ReportFile | None, printer: Printer) -> int:
     """Print the report of the import at *place*, and return the exit status."""
-    with closing(import_module("sunshine_async.jobs.cluster_reader").open_import(place)) as reader:
+    from sunshine_async.jobs.cluster_reader import open_import  # noqa: PLC0415 - in the extra
+
+    found: Any = open_import(place)
+    with closing(found) as reader:
         report, part = reader.total(), reader.plan.part
         made = None if page is None else journal_page(reader, show_data=page.show_data)
     about = partial(
@@ -161,10 +167,9 @@ def open_any_journal(place: Place) -> JournalQueries:
     """Return the journal at *place*, or the journals of all parts of the import there, read only."""
     if isinstance(place, str | Path):
         return open_reader(place)
-    found: JournalQueries | None = import_module("sunshine_async.jobs.cluster_reader").open_import(
-        place
-    )
-    return found or open_reader(place)
+    from sunshine_async.jobs.cluster_reader import open_import  # noqa: PLC0415 - in the extra
+
+    return open_import(place) or open_reader(place)
 
 
 def worker(
@@ -209,7 +214,7 @@ def worker(
 
 
 async def _work(
-    place: Place,
+    place: Any,
     connection: ConnectionOptions,
     heartbeat: float,
     *,
@@ -217,10 +222,8 @@ async def _work(
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
 ) -> int:
     """Run a worker; return the exit status. A second signal, and a database that is stuck, *leave*."""
-    cluster, workers = (
-        import_module("sunshine_async.jobs.cluster"),
-        import_module("sunshine_async.jobs.cluster_worker"),
-    )
+    from sunshine_async.jobs import cluster, cluster_worker  # noqa: PLC0415 - in the extra
+
     printer = Printer()
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -244,12 +247,12 @@ async def _work(
         leave(status)
 
     async with cluster.open_cluster(place) as opened:
-        running = workers.ClusterWorker(opened, connect, printer.print_note, heartbeat)
+        running = cluster_worker.ClusterWorker(opened, connect, printer.print_note, heartbeat)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(watch)
             try:
                 await running.run()
-            except workers.WorkerError as error:
+            except cluster_worker.WorkerError as error:
                 failure = error  # raised below, not in a group
             tasks.cancel_scope.cancel()
     if failure is not None:

@@ -1,6 +1,5 @@
 """Commands for webhooks: show and record deliveries as they come, and send a recording again."""
 
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -89,10 +88,11 @@ def replay(
 def _parts() -> Any:
     """Return the module `webhook_listener`, which needs the extra of the emulator."""
     try:
-        return import_module("sunshine_async.cli.webhook_listener")
+        from sunshine_async.cli import webhook_listener  # noqa: PLC0415 - in the extra
     except ImportError as error:
         message = f"this command uses the server of the emulator, and {error}"
         raise ConfigurationError(message) from None
+    return webhook_listener
 
 
 def _secret(service: str, secret_file: Path | None) -> str:

@@ -147,6 +147,15 @@ def test_no_import_goes_in_a_circle() -> None:
     assert list(TopologicalSorter(found).static_order())
 
 
+def test_a_statement_imports_each_module_that_another_needs() -> None:
+    """Tools such as PyInstaller, which read the statements alone, pack all that a program needs."""
+    found = {module for name in FILES for module in imports(name)}
+    packages = {module.rpartition(".")[0] for module in found}
+    started = {"__main__", "cli.demo_bot", "migration", "telemetry", "testing"}  # by users
+
+    assert MODULES - found - packages == {f"sunshine_async.{name}" for name in started}
+
+
 @pytest.mark.parametrize(
     ("folder", "allowed"),
     [
