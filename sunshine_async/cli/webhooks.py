@@ -88,11 +88,11 @@ def replay(
 def _parts() -> Any:
     """Return the module `webhook_listener`, which needs the extra of the emulator."""
     try:
-        from sunshine_async.cli import webhook_listener  # noqa: PLC0415 - in the extra
+        import sunshine_async.cli.webhook_listener as parts  # noqa: PLC0415 - in the extra
     except ImportError as error:
         message = f"this command uses the server of the emulator, and {error}"
         raise ConfigurationError(message) from None
-    return webhook_listener
+    return parts
 
 
 def _secret(service: str, secret_file: Path | None) -> str:
