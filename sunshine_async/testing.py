@@ -66,8 +66,10 @@ need ``asyncio_mode = auto`` below ``[pytest]`` in ``pytest.ini``, or the anyio 
 - `sunshine_client`, `smooch_client`, `dixa_client`: clients of the emulator.
 - `instant_waits`: waits of the library take no time in the test.
 
-Async tests and sync tests can use the fixtures. Mocks of httpx (respx, pytest-httpx, vcrpy from 8 on) work with
-the clients without any setting.
+Async tests and sync tests can use the fixtures. Mocks of httpx (respx, pytest-httpx, vcrpy from 8 on)
+work with the clients without any setting. Resources are frozen: ``patch.object(client, "users")`` and
+``patch.object(sunshine.Users, "get")`` replace what is called, ``patch.object(client.users, "get")``
+is refused.
 """
 
 from collections.abc import Generator, Iterable, Mapping

@@ -6,6 +6,7 @@ from functools import wraps
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock, patch
 
 import anyio
 import httpx
@@ -31,7 +32,7 @@ from sunshine_async import (
 from sunshine_async.dixa import CreateEndUserInput
 from sunshine_async.emulator import Emulator
 from sunshine_async.smooch import AppUserPreCreate
-from sunshine_async.sunshine import UserCreateBody
+from sunshine_async.sunshine import UserCreateBody, Users
 from sunshine_async.testing import ScriptedTransport, no_waiting
 
 AUTH = BasicAuth("key-id", "secret")
@@ -232,6 +233,17 @@ class TestMocks:
 
         async with SunshineClient("app", auth=AUTH) as client:
             assert (await client.users.create(UserCreateBody())).id == "1"
+
+    async def test_patched_objects(self) -> None:
+        """A resource, and a method of all users, can be replaced; a single object's method can't."""
+        async with SunshineClient("app", auth=AUTH) as client:
+            with patch.object(client, "users") as users:
+                users.get = AsyncMock(return_value="patched")
+                assert str(await client.users.get("jane-1")) == "patched"
+            with patch.object(Users, "get", return_value="patched"):
+                assert str(await client.users.get("jane-1")) == "patched"
+            with pytest.raises(AttributeError), patch.object(client.users, "get"):
+                pass
 
     async def test_vcr(self, tmp_path: Path) -> None:
         """A cassette of vcr is played to it."""
