@@ -178,7 +178,7 @@ ODD_HOSTS = (
         ({"base_url": 5}, "base_url must be a URL .*, not int"),
         ({"ssl_context": False}, "ssl_context must be an ssl.SSLContext, not bool"),
         ({"transport": "geheim"}, "transport must be an httpx.AsyncBaseTransport, not str"),
-        ({"proxy": "key:geheim@localhost:8080"}, "proxy must be a URL such as"),
+        ({"proxy": "key:geheim@localhost:8080"}, "proxy must be a URL of http, https, socks5 or"),
         ({"proxy": "ftp://localhost:8080"}, "proxy must be a URL of http, https, socks5 or"),
         ({"proxy": "socks://localhost:1080"}, "proxy must be a URL of http, https, socks5 or"),
         ({"auth": ("key", "geheim")}, "auth must be BasicAuth or JwtAuth or BearerAuth, not tuple"),
