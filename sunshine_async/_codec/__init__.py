@@ -32,7 +32,7 @@ from sunshine_async._codec.converter import (
 )
 from sunshine_async._codec.model import UNSET, name_of, wire_name
 
-if TYPE_CHECKING:  # tools that pack a program take this for the import of `model`
+if TYPE_CHECKING:  # `model` imports it by name, and tools that pack a program see statements only
     from sunshine_async._codec import pydantic_schema as pydantic_schema
 
 T = TypeVar("T")

@@ -30,6 +30,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
 
+from sunshine_async._codec import decode
 from sunshine_async.emulator.faults import parse_mishap
 from sunshine_async.emulator.fields import OBJECT, TEXT, Refusal, object_schema, text_schema
 from sunshine_async.emulator.world import World
@@ -139,7 +140,7 @@ class _Handlers:
 async def _act(act: Callable[[Any], object], request: Request) -> Response:
     """Call *act* with the body; respond with the result, or without a body if there is none."""
     try:
-        result = act(_parse(await request.body()))
+        result = act(decode(await request.body()))
     except ValueError as error:
         return _problem(400, str(error))
     except Refusal as refusal:
@@ -163,16 +164,8 @@ async def _store_lines(store: Callable[[Any], Mapping[str, Any]], request: Reque
     return _json_lines(stored, status=201)
 
 
-def _parse(text: bytes) -> Any:
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        message = f"not JSON: {error}"
-    raise ValueError(message)
-
-
 def _parse_object(text: bytes) -> Any:
-    data = _parse(text)
+    data = decode(text)
     OBJECT.validate(data)
     return data
 

@@ -707,7 +707,8 @@ class TestControl:
         ("request_", "text"),
         [
             (("sunshine", b"{}"), "appId"),
-            (("sunshine?appId=app", b"{"), "not JSON: unexpected end of data"),
+            (("sunshine?appId=app", b"{"), "not JSON (unexpected end of data, line 1, column 2)"),
+            (("sunshine?appId=app", b'"\xe9"\n{}'), "line 1: not JSON (a byte that isn't UTF-8, "),
             (("sunshine?appId=app", b'{"id": "there"}\n{}'), "line 1: id is taken"),
             (("sunshine?appId=app", b"[]"), "the body should be an object"),
             (("sunshine?appId=app", b'{"identities": [{"value": ""}]}'), "identities[0].value"),

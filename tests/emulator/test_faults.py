@@ -355,7 +355,7 @@ class TestOverHttp:
             (b'{"status": null}', "status should be an integer"),
             (b'{"status": 524.0}', "status should be an integer"),
             (b'{"status": 500, "operation": "getUser"}', "operation: there is no getUser"),
-            (b"\xff", "surrogates"),
+            (b"\xff", "a byte that isn't UTF-8, line 1, column 1"),
             (b'{"status": 700}', "status: 200 to 599"),
             (b"{}", "one of status"),
         ],
